@@ -1,0 +1,1 @@
+"""The `tracemill` command: one file per command, the only place that prints."""

@@ -1,0 +1,1 @@
+"""What is worth learning: the chat format, recipes, splits, export."""

@@ -1,0 +1,1 @@
+"""Is it better: generation, scoring, statistics, live runs, the report."""

@@ -1,0 +1,27 @@
+"""Fixtures every room shares."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tracemill.tracer.home import Home
+
+SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
+    """An empty Tracemill home of this test alone."""
+    root = tmp_path / "home"
+    monkeypatch.setenv("TRACEMILL_HOME", str(root))
+    return Home(root)
+
+
+@pytest.fixture
+def shared_data() -> Path:
+    """The folder of real sessions beside the checkout; the test is skipped where it is absent."""
+    if not SHARED_DATA.is_dir():
+        pytest.skip("no ../shared/data beside this checkout")
+    return SHARED_DATA

@@ -1,0 +1,1 @@
+"""What happened: events, the spool, the recorder, redaction and importers."""

@@ -1,0 +1,1 @@
+"""Learning it: base models, the training loop, checkpoints, serving."""

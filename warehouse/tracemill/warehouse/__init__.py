@@ -1,0 +1,1 @@
+"""What is known: schema, ingestion, the published snapshot, read-only SQL."""
