@@ -1,0 +1,17 @@
+"""The errors of the room `train`: each is one sentence for the user, as `TracemillError` asks."""
+
+from __future__ import annotations
+
+from tracemill.tracer.errors import TracemillError
+
+
+class BaseModelError(TracemillError):
+    """A base model that cannot be found, fetched or read."""
+
+
+class ServerError(TracemillError):
+    """A model server that did not start, died, or is not ours."""
+
+
+class TrainError(TracemillError):
+    """A training run that cannot start or must not go on."""
