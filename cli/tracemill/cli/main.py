@@ -1,0 +1,79 @@
+"""The entry point: composes the commands, turns errors into one line and an exit code.
+
+In: the words of the command line. Out: exit code 0 (done), 1 (failed, one line on standard error says why
+and how to mend it), 2 (the command line was wrong) or 130 (interrupted). A command is one function in a file
+of its own; it is registered by one line below. Those files import heavy libraries inside their function, so
+that `tracemill --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable
+from importlib.metadata import version
+from typing import Annotated, Any
+
+import typer
+
+from tracemill.cli import output
+from tracemill.tracer.errors import TracemillError
+
+# (name, function, heading in --help, example); the order here is the order in --help.
+COMMANDS: list[tuple[str, Callable[..., Any], str, str]] = []
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        output.say(version("tracemill"))
+        raise typer.Exit
+
+
+def _options(
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Log what happens to standard error.")
+    ] = False,
+    _: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and stop.")
+    ] = False,
+) -> None:
+    """Turn what a coding agent did into a local model that does it better.
+
+    State lives under $TRACEMILL_HOME (default ~/.tracemill).
+    """
+    logging.basicConfig(
+        level=logging.DEBUG if verbose else logging.WARNING,
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+        stream=sys.stderr,
+        force=True,
+    )
+
+
+def _compose() -> typer.Typer:
+    made = typer.Typer(
+        name="tracemill",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    made.callback()(_options)
+    for name, function, heading, example in COMMANDS:
+        made.command(name, rich_help_panel=heading, epilog=f"Example: {example}")(function)
+    return made
+
+
+app = _compose()
+
+
+def main() -> None:
+    """Run the command line of this process; leaves through SystemExit."""
+    try:
+        app(prog_name="tracemill")
+    except TracemillError as error:
+        output.error(str(error))
+        sys.exit(1)
+    except SystemExit as stop:
+        if stop.code == 130:
+            output.error("interrupted.")
+        raise
