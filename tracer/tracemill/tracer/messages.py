@@ -1,0 +1,89 @@
+"""The neutral form of a conversation, and the names its parts are known by.
+
+In: nothing but plain data. Out: the TypedDicts `Message`, `ToolCall` and `Tool`, which every room shares, and
+the content hashes that name a message or a toolset. A message is named by the SHA-256 of its canonical JSON,
+so the same message recorded twice is one row, wherever it was recorded.
+`tracemill.tracer.conversion` makes this form from Pydantic AI's messages.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from typing import Any, Literal, TypedDict, cast
+
+Role = Literal["system", "user", "assistant", "tool"]
+
+
+class ToolCall(TypedDict):
+    """One call the assistant asked for."""
+
+    id: str
+    name: str
+    arguments: Any
+    """A JSON object; where the model wrote something that is not one, that text verbatim."""
+
+
+class _MessageBase(TypedDict):
+    role: Role
+    content: str
+
+
+class Message(_MessageBase, total=False):
+    """One chat message; `tool_calls` belongs to an assistant, `tool_call_id` and `name` to a tool."""
+
+    tool_calls: list[ToolCall]
+    tool_call_id: str
+    name: str
+
+
+class Tool(TypedDict):
+    """A tool as it is offered to the model; `parameters` is a JSON schema."""
+
+    name: str
+    description: str
+    parameters: dict[str, Any]
+
+
+def canonical_json(value: object) -> bytes:
+    """The one JSON text of `value`: sorted keys, no spaces, UTF-8. ValueError for NaN and infinities."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return text.encode("utf-8", "surrogatepass")
+
+
+def content_id(value: object) -> str:
+    """The first 32 hex digits of the SHA-256 of the canonical JSON of `value`."""
+    return hashlib.sha256(canonical_json(value)).hexdigest()[:32]
+
+
+def message_id(message: Message) -> str:
+    """The name of a message: equal messages, equal names."""
+    return content_id(message)
+
+
+def toolset_id(tools: Sequence[Tool]) -> str:
+    """The name of a list of offered tools; their order counts, because the model reads it."""
+    return content_id(list(tools))
+
+
+def parse_arguments(written: object) -> Any:
+    """Tool-call arguments in neutral form: a dict from a dict or from JSON text of an object.
+
+    Nothing at all is the empty object, as an OpenAI-compatible server is sent it. Text that is not a JSON
+    object stays that text.
+    """
+    if written is None or written == "":
+        return {}
+    if not isinstance(written, str):
+        return written
+    try:
+        parsed: object = json.loads(written, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError):
+        return written
+    return cast("dict[str, Any]", parsed) if isinstance(parsed, dict) else written
+
+
+def _refuse_constant(name: str) -> object:
+    # NaN and Infinity are Python's extension; no other JSON reader in the pipeline accepts them.
+    raise ValueError(name)
