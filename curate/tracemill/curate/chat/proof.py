@@ -1,0 +1,80 @@
+"""The token proof: what is trained on, scored on and served are the same tokens, shown for the rows at hand.
+
+In: a `Chat` and data set rows. Out: rendered sequences, or a `ProofError` that says what the template does
+wrong. For every assistant turn to be learned:
+
+1. the prompt a server would build is exactly how the training sequence begins (`render_turn`);
+2. the turn ends with its only stop token (`render_turn`);
+3. the learned tokens, decoded and parsed, are the recorded turn: same text, same calls by JSON value;
+4. the template leaves nothing out: every tool offered and every message stands in the prompt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, TypedDict
+
+from tracemill.curate.chat.codec import RowMessage, calls_of, decode, from_row
+from tracemill.curate.chat.render import Rendered, render
+from tracemill.curate.chat.template import Chat
+from tracemill.curate.errors import CodecError, ProofError
+from tracemill.tracer.messages import Message, Tool
+
+
+class Row(TypedDict):
+    """One line of `train.jsonl`, `valid.jsonl` or `test.jsonl`."""
+
+    id: str
+    session_id: str
+    category: str
+    messages: list[RowMessage]
+    tools: list[Tool]
+
+
+def learned_turns(messages: Sequence[RowMessage]) -> list[int]:
+    """Positions of the assistant messages that bear loss."""
+    return [
+        i for i, message in enumerate(messages) if message["role"] == "assistant" and message.get("weight", 1)
+    ]
+
+
+def prove(chat: Chat, row: Row) -> list[Rendered]:
+    """Render a row and prove it; ProofError names the row and what differs."""
+    try:
+        messages = from_row(row["messages"])
+        learn = learned_turns(row["messages"])
+        rendered = render(chat, messages, row["tools"], learn)
+        spans = [(part.tokens, span) for part in rendered for span in part.spans]
+        for position, (tokens, (start, end)) in zip(learn, spans, strict=True):
+            _same_turn(position, messages[position], chat.text(tokens[start:end]))
+        if learn:
+            _nothing_left_out(chat, messages[: learn[-1]], row["tools"])
+    except (ProofError, CodecError) as error:
+        raise ProofError(f"Row {row['id']}: {error}") from error
+    return rendered
+
+
+def _same_turn(position: int, message: Message, text: str) -> None:
+    decoded = decode(text)
+    if decoded.errors or list(decoded.calls) != calls_of(message):
+        raise ProofError(f"Turn {position}: the learned tokens do not parse back to the recorded tool calls.")
+    if decoded.content != message["content"].strip():
+        raise ProofError(f"Turn {position}: the learned tokens do not decode to the recorded text.")
+
+
+def _nothing_left_out(chat: Chat, messages: Sequence[Message], tools: Sequence[Tool]) -> None:
+    text: str = chat.tokenizer.decode(chat.prompt(messages, tools))
+    # Calls and prose name tools too, so what counts is what offering the tools adds.
+    untooled: str = chat.tokenizer.decode(chat.prompt(messages, [])) if tools else ""
+    for tool in tools:
+        if text.count(tool["name"]) <= untooled.count(tool["name"]):
+            raise ProofError(
+                f"The chat template does not render the tool {tool['name']!r}; it knows no tools: "
+                "give the model a chat_template.jinja that does."
+            )
+    for message in messages:
+        if message["content"].strip() not in text:
+            raise ProofError(f"The chat template leaves out or changes a {message['role']} message.")
+        missing: list[Any] = [call for call in message.get("tool_calls", []) if call["name"] not in text]
+        if missing:
+            raise ProofError("The chat template leaves out an earlier tool call.")

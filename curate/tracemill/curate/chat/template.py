@@ -1,0 +1,107 @@
+"""The trainee's tokenizer and chat template: messages in, the tokens a server would feed the model out.
+
+A `Chat` is loaded through mlx-lm, as `mlx_lm.server` does, so both apply the same template to the same
+messages. Importing mlx-lm imports MLX: on Linux activate the BLAS first (`tracemill.train.blas`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, cast
+
+from tracemill.curate.errors import TemplateError
+from tracemill.tracer.messages import Message, Tool
+
+TEMPLATE_FILE = "chat_template.jinja"
+
+
+def chatml_tools() -> str:
+    """Our own ChatML template with tools, for base models whose template knows none."""
+    return (files("tracemill.curate.chat") / "templates" / "chatml_tools.jinja").read_text("utf-8")
+
+
+class Chat:
+    """A tokenizer with its chat template; formats conversations and nothing else."""
+
+    def __init__(self, tokenizer: Any, folder: Path):
+        self.tokenizer = tokenizer
+        self.folder = folder
+        self.template: str = tokenizer.chat_template
+        self.stop_tokens: frozenset[int] = frozenset(tokenizer.eos_token_ids)
+        self.digest = hashlib.sha256(self.template.encode()).hexdigest()
+
+    @classmethod
+    def load(cls, folder: Path, adapter: Path | None = None) -> Chat:
+        """Load the tokenizer of the MLX folder `folder`, with the template of `adapter` if it carries one.
+
+        TemplateError where there is no tokenizer or no chat template.
+        """
+        if not (folder / "tokenizer.json").exists() and not (folder / "tokenizer_config.json").exists():
+            raise TemplateError(f"{folder} has no tokenizer.json; a base model folder needs its tokenizer.")
+        from mlx_lm.tokenizer_utils import load as load_tokenizer
+        from mlx_lm.utils import load_config
+
+        extra: dict[str, Any] = {}
+        if adapter is not None and (adapter / TEMPLATE_FILE).exists():
+            extra["chat_template"] = (adapter / TEMPLATE_FILE).read_text("utf-8")
+        config = cast(dict[str, Any], load_config(folder))
+        tokenizer = load_tokenizer(folder, extra, eos_token_ids=config.get("eos_token_id"))
+        if not isinstance(tokenizer.chat_template, str):
+            raise TemplateError(f"{folder} has no chat template; add a {TEMPLATE_FILE} to it.")
+        return cls(tokenizer, folder)
+
+    def prompt(self, messages: Sequence[Message], tools: Sequence[Tool]) -> list[int]:
+        """The tokens a server feeds the model to get the turn after `messages`."""
+        return self._apply(messages, tools, add_generation_prompt=True)
+
+    def conversation(self, messages: Sequence[Message], tools: Sequence[Tool]) -> list[int]:
+        """The tokens of a whole conversation, with nothing waiting to be written."""
+        return self._apply(messages, tools, add_generation_prompt=False)
+
+    def text(self, tokens: Sequence[int]) -> str:
+        """The text of a completion, up to its first stop token."""
+        end = next((i for i, token in enumerate(tokens) if token in self.stop_tokens), len(tokens))
+        return self.tokenizer.decode(list(tokens[:end]))
+
+    def _apply(
+        self, messages: Sequence[Message], tools: Sequence[Tool], *, add_generation_prompt: bool
+    ) -> list[int]:
+        from jinja2 import TemplateError as JinjaError
+
+        try:
+            tokens = self.tokenizer.apply_chat_template(
+                [_served(message) for message in messages],
+                tools=[{"type": "function", "function": dict(tool)} for tool in tools] or None,
+                add_generation_prompt=add_generation_prompt,
+            )
+        except (JinjaError, ValueError) as error:
+            raise TemplateError(
+                f"The chat template of {self.folder} refused a conversation: {error}."
+            ) from error
+        return list(tokens)
+
+
+def _served(message: Message) -> dict[str, Any]:
+    """A neutral message as `mlx_lm.server` hands it to the template: OpenAI's form, arguments as objects."""
+    served: dict[str, Any] = {"role": message["role"], "content": message["content"]}
+    if calls := message.get("tool_calls"):
+        served["tool_calls"] = [
+            {
+                "id": call["id"],
+                "type": "function",
+                "function": {"name": call["name"], "arguments": _object(call["arguments"])},
+            }
+            for call in calls
+        ]
+    for key in ("tool_call_id", "name"):
+        if key in message:
+            served[key] = message[key]
+    return served
+
+
+def _object(arguments: dict[str, Any] | str) -> object:
+    return json.loads(arguments) if isinstance(arguments, str) else arguments
