@@ -1,0 +1,80 @@
+"""A model on held-out rows: prompts, completions, scores.
+
+In: a loaded model, its `Chat` and data set rows. Out: an `ItemResult` for every turn worth learning, and the
+accuracy over them. Training takes `accuracy` of `evaluate_rows` to choose its checkpoint.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from tracemill.curate.chat.proof import Row
+from tracemill.curate.chat.template import Chat
+from tracemill.evaluate.errors import EvaluationError
+from tracemill.evaluate.generate import Progress, context_length, generate
+from tracemill.evaluate.items import Item, items
+from tracemill.evaluate.scoring import Score, score
+
+
+@dataclass(frozen=True)
+class ItemResult:
+    """What a model wrote for an item, and how right it is."""
+
+    item: Item
+    text: str
+    score: Score
+
+    def asdict(self) -> dict[str, Any]:
+        """The result as plain values, for JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """Share of right items by kind, None where there is none of that kind."""
+
+    call: float | None
+    direct: float | None
+
+
+def evaluate_rows(
+    model: Any,
+    chat: Chat,
+    rows: Iterable[Row],
+    *,
+    max_tokens: int,
+    batch_size: int = 16,
+    progress: Progress | None = None,
+) -> list[ItemResult]:
+    """Complete and score every turn of `rows` that is worth learning, in their order.
+
+    EvaluationError, before anything is generated, for a row that cannot be read or a prompt that is too long.
+    """
+    asked = items(rows)
+    prompts = [chat.prompt(item.messages, item.tools) for item in asked]
+    _check_fit(asked, prompts, context_length(model))
+    texts = generate(model, chat, prompts, max_tokens, batch_size=batch_size, progress=progress)
+    return [ItemResult(item, text, score(item, text)) for item, text in zip(asked, texts, strict=True)]
+
+
+def accuracy(results: Sequence[ItemResult]) -> Accuracy:
+    """Exact tool calls over items that ask for some, and direct answers over items that ask for none."""
+    return Accuracy(_share(results, "call"), _share(results, "direct"))
+
+
+def _share(results: Sequence[ItemResult], kind: str) -> float | None:
+    right = [result.score.right for result in results if result.item.kind == kind]
+    return sum(right) / len(right) if right else None
+
+
+def _check_fit(asked: Sequence[Item], prompts: Sequence[Sequence[int]], context: int | None) -> None:
+    if context is None:
+        return
+    for item, prompt in zip(asked, prompts, strict=True):
+        if len(prompt) >= context:
+            raise EvaluationError(
+                f"The prompt of item {item.id} has {len(prompt)} tokens; its model reads {context}: "
+                "leave the row out or choose a model with a longer context."
+            )
