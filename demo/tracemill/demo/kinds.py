@@ -1,0 +1,230 @@
+"""The kinds of task: what each asks for, and the calls that do it.
+
+In: a scratch project and fresh words. Out: the slots of a prompt and a plan. Every argument of a plan stands
+in the prompt or in an earlier result, word for word, or follows from one rule: a script is run as
+`python PATH`, tests as `python -m unittest PATH`, lines are counted with `wc -l PATH`, the top folder is ".".
+So the next call is never a guess.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from tracemill.demo.project import Project, Vocabulary
+
+Part = Literal["path", "text"]
+
+
+@dataclass(frozen=True)
+class Taken:
+    """An argument that an earlier result gives."""
+
+    step: int
+    part: Part
+    """`path`: its first line up to the first colon (a search hit or a listed file); `text`: all of it."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One call: what it is, and what its result must hold."""
+
+    tool: str
+    arguments: Mapping[str, str]
+    taken: Mapping[str, Taken] = field(default_factory=dict[str, Taken])
+    """Which of the arguments only an earlier result can tell."""
+    shows: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Given:
+    """What a task is drawn up from."""
+
+    project: Project
+    draw: Vocabulary
+    """Words for what the project does not have yet."""
+    rng: random.Random
+
+
+Draft = tuple[dict[str, str], tuple[Step, ...]]
+"""The slots of a prompt and the plan behind it."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A sort of task: how often each split has it, and how one is drawn up."""
+
+    category: str
+    train: int
+    valid: int
+    test: int
+    draft: Callable[[Given], Draft]
+
+
+def _listing(made: Project, folder: str) -> Step:
+    return Step("list_files", {"path": folder}, shows=tuple(made.entries(folder)))
+
+
+def _reading(made: Project, path: str, taken: Taken | None = None) -> Step:
+    return Step(
+        "read_file", {"path": path}, {"path": taken} if taken else {}, shows=(made.files[path].rstrip("\n"),)
+    )
+
+
+def _searching(made: Project, text: str) -> Step:
+    hits = tuple(f"{path}:" for path, content in sorted(made.files.items()) if text in content)
+    return Step("search", {"text": text}, shows=hits)
+
+
+def _writing(path: str, line: str, taken: Taken | None = None) -> Step:
+    return Step("write_file", {"path": path, "content": line}, {"content": taken} if taken else {}, (path,))
+
+
+def _running(command: str, *shows: str) -> Step:
+    return Step("run_command", {"command": command}, shows=shows)
+
+
+def _testing(path: str) -> Step:
+    return _running(f"python -m unittest {path}", "Ran 1 test", "OK")
+
+
+def _folder(path: str) -> str:
+    return path.rpartition("/")[0]
+
+
+def _list(given: Given) -> Draft:
+    folder = _folder(given.rng.choice(list(given.project.files)[1:]))
+    return {"folder": folder}, (_listing(given.project, folder),)
+
+
+def _root(given: Given) -> Draft:
+    return {}, (_listing(given.project, "."),)
+
+
+def _read(given: Given) -> Draft:
+    path = given.rng.choice(list(given.project.files))
+    return {"path": path}, (_reading(given.project, path),)
+
+
+def _search(given: Given) -> Draft:
+    text = given.rng.choice([*given.project.pages.values(), *_names(given.project, first=0)])
+    return {"text": text}, (_searching(given.project, text),)
+
+
+def _write(given: Given) -> Draft:
+    path, line = _new_file(given), given.draw.line()
+    return {"path": path, "line": line}, (_writing(path, line),)
+
+
+def _script(given: Given) -> Draft:
+    path = given.project.plain.path
+    return {"path": path}, (_running(f"python {path}", given.project.plain.says),)
+
+
+def _argument(given: Given) -> Draft:
+    path, word = given.project.greeter.path, given.draw.noun()
+    return {"path": path, "word": word}, (
+        _running(f"python {path} {word}", f"{given.project.greeter.says} {word}"),
+    )
+
+
+def _tests(given: Given) -> Draft:
+    path = _test_file(given.project)
+    return {"path": path}, (_testing(path),)
+
+
+def _count(given: Given) -> Draft:
+    path = given.rng.choice([*given.project.tables, *given.project.pages, *given.project.settings])
+    lines = given.project.files[path].count("\n")
+    return {"path": path}, (_running(f"wc -l {path}", f"{lines} {path}"),)
+
+
+def _direct(given: Given) -> Draft:
+    return {"path": given.project.plain.path}, ()
+
+
+def _search_read(given: Given) -> Draft:
+    text = given.rng.choice(_names(given.project, first=1))
+    path = next(path for path, content in given.project.files.items() if text in content)
+    return {"text": text}, (_searching(given.project, text), _reading(given.project, path, Taken(0, "path")))
+
+
+def _copy(given: Given) -> Draft:
+    path, target = given.project.memo, _new_file(given)
+    line = given.project.files[path].rstrip("\n")
+    plan = (_reading(given.project, path), _writing(target, line, Taken(0, "text")))
+    return {"path": path, "target": target}, plan
+
+
+def _write_run(given: Given) -> Draft:
+    path, says = given.draw.file(_folder(given.project.plain.path), "py"), given.draw.pair()
+    line = f"print('{says}')"
+    return {"path": path, "line": line}, (_writing(path, line), _running(f"python {path}", says))
+
+
+def _list_read(given: Given) -> Draft:
+    folder = _folder(given.project.memo)
+    return {"folder": folder}, (
+        _listing(given.project, folder),
+        _reading(given.project, given.project.memo, Taken(0, "path")),
+    )
+
+
+def _search_read_test(given: Given) -> Draft:
+    slots, plan = _search_read(given)
+    test = _test_file(given.project)
+    return slots | {"test": test}, (*plan, _testing(test))
+
+
+def _copy_check(given: Given) -> Draft:
+    slots, plan = _copy(given)
+    return slots, (*plan, Step("read_file", {"path": slots["target"]}, shows=plan[0].shows))
+
+
+def _list_copy(given: Given) -> Draft:
+    slots, plan = _list_read(given)
+    target = _new_file(given)
+    return slots | {"target": target}, (*plan, _writing(target, plan[1].shows[0], Taken(1, "text")))
+
+
+def _names(made: Project, first: int) -> list[str]:
+    """Constants, functions and classes of the modules from number `first` on; a test names those of 0 too."""
+    return [
+        name for module in made.modules[first:] for name in (module.constant, module.function, module.kind)
+    ]
+
+
+def _test_file(made: Project) -> str:
+    return next(module.test for module in made.modules if module.test)
+
+
+def _new_file(given: Given) -> str:
+    """A path that no file has yet, in a folder that exists."""
+    folder = given.rng.choice(sorted({_folder(path) for path in (given.project.memo, *given.project.pages)}))
+    while (path := given.draw.file(folder, "txt", "md")) in given.project.files:
+        pass
+    return path
+
+
+KINDS: dict[str, Kind] = {
+    "list": Kind("list", 20, 2, 6, _list),
+    "root": Kind("list", 7, 1, 2, _root),
+    "read": Kind("read", 32, 3, 8, _read),
+    "search": Kind("search", 30, 3, 8, _search),
+    "write": Kind("write", 32, 3, 8, _write),
+    "script": Kind("run", 14, 1, 4, _script),
+    "argument": Kind("run", 11, 1, 3, _argument),
+    "tests": Kind("run", 12, 1, 3, _tests),
+    "count": Kind("run", 11, 1, 3, _count),
+    "direct": Kind("direct", 42, 4, 10, _direct),
+    "search_read": Kind("two calls", 16, 2, 4, _search_read),
+    "copy": Kind("two calls", 14, 2, 4, _copy),
+    "write_run": Kind("two calls", 13, 1, 4, _write_run),
+    "list_read": Kind("two calls", 13, 1, 3, _list_read),
+    "search_read_test": Kind("three calls", 11, 1, 3, _search_read_test),
+    "copy_check": Kind("three calls", 11, 1, 3, _copy_check),
+    "list_copy": Kind("three calls", 11, 1, 3, _list_copy),
+}
+"""Every sort of task and its number of tasks in each split: 300, 29 and 79."""
