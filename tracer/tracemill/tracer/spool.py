@@ -1,0 +1,212 @@
+"""The spool: append-only files of events, the source of truth.
+
+In: events, from any thread of a process. Out: one NDJSON line each, redacted, written with one `os.write` to
+a file of this process alone (0600), so that a killed process leaves whole lines and at most one torn one.
+Message and toolset bodies are written once per file and named by content. A spool never raises into the agent
+that writes to it: what cannot be written is counted in `dropped`, warned about once and let go.
+
+`read_events` gives the lines back, from any byte offset, and leaves a torn last line for the next reading.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import threading
+import time
+import uuid
+import weakref
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from tracemill.tracer import events
+from tracemill.tracer.home import Home
+from tracemill.tracer.messages import Message, Tool, message_id, toolset_id
+from tracemill.tracer.redact import Redactor
+
+logger = logging.getLogger("tracemill")
+
+
+class Spool:
+    """The writer of one process. Cheap to make: its file appears with the first event."""
+
+    def __init__(self, home: Home | None = None, redactor: Redactor | None = None) -> None:
+        self.home = home or Home.find()
+        self.redactor = redactor or Redactor()
+        self.dropped = 0
+        """Events that could not be written."""
+        self.path: Path | None = None
+        """The file being written; another one after a fork or when somebody deleted it."""
+        self._start_afresh()
+        _open_spools.add(self)
+
+    def _start_afresh(self) -> None:
+        # Also runs in a forked child: the lock may be held by a thread that did not survive the fork.
+        self._lock = threading.Lock()
+        self._descriptor: int | None = None
+        self._torn = False
+        self._warned = False
+        self._names: dict[str, str] = {}
+        self.path = None
+
+    def write(self, event: events.AnyEvent) -> bool:
+        """Append one event, redacted; False where it could not be written."""
+        try:
+            line = encode(self.redactor.redact_event(cast("dict[str, Any]", event)))
+            with self._lock:
+                self._append(line)
+        except Exception as error:
+            self._let_go(error)
+            return False
+        return True
+
+    def message(self, body: Message) -> str:
+        """Write a message unless this file has it, and return the id of its redacted form."""
+        original = message_id(body)
+        known = self._known(original)
+        if known is None:
+            redacted = self.redactor.redact_message(body)
+            known = self._write_body(original, events.message(redacted), message_id(redacted))
+        return known
+
+    def toolset(self, tools: Sequence[Tool]) -> str:
+        """Write a toolset unless this file has it, and return the id of its redacted form."""
+        original = toolset_id(tools)
+        known = self._known(original)
+        if known is None:
+            redacted = cast("list[Tool]", self.redactor.redact(list(tools)))
+            known = self._write_body(original, events.toolset(redacted), toolset_id(redacted))
+        return known
+
+    def forget_after_fork(self) -> None:
+        """In a forked child: leave the parent's file alone and start one of our own."""
+        descriptor = self._descriptor
+        self._start_afresh()
+        if descriptor is not None:
+            os.close(descriptor)
+
+    def close(self) -> None:
+        """Close the file; the next event opens another one."""
+        with self._lock:
+            descriptor, self._descriptor, self.path = self._descriptor, None, None
+            self._names.clear()
+        if descriptor is not None:
+            os.close(descriptor)
+
+    def _known(self, original: str) -> str | None:
+        with self._lock:
+            if not self._file_is_there():
+                return None
+            return self._names.get(original)
+
+    def _write_body(self, original: str, event: events.AnyEvent, name: str) -> str:
+        if self.write(event):
+            self._names[original] = name
+        return name
+
+    def _file_is_there(self) -> bool:
+        return self._descriptor is not None and os.fstat(self._descriptor).st_nlink > 0
+
+    def _append(self, line: bytes) -> None:
+        descriptor = self._descriptor if self._file_is_there() else None
+        if descriptor is None:
+            descriptor = self._open()
+        # A line cut short by a full disk must not swallow the next one.
+        whole = b"\n" + line if self._torn else line
+        written = os.write(descriptor, whole)
+        self._torn = written < len(whole)
+        if self._torn:
+            raise OSError(f"only {written} of {len(whole)} bytes were written to {self.path}")
+
+    def _open(self) -> int:
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+        folder = self.home.ensure(self.home.spool)
+        name = f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}-{uuid.uuid4().hex[:8]}.ndjson"
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | getattr(os, "O_CLOEXEC", 0)
+        self.path = folder / name
+        self._descriptor = os.open(self.path, flags, 0o600)
+        self._names.clear()
+        self._torn = False
+        return self._descriptor
+
+    def _let_go(self, error: Exception) -> None:
+        self.dropped += 1
+        if not self._warned:
+            self._warned = True
+            logger.warning(
+                "Tracemill cannot record to %s: %s. The agent goes on; lost events are counted.",
+                self.home.spool,
+                error,
+            )
+
+
+_open_spools: weakref.WeakSet[Spool] = weakref.WeakSet()
+_shared: dict[Path, Spool] = {}
+
+
+def shared_spool(home: Home | None = None) -> Spool:
+    """The spool of this process for a home: every recorder of the process writes to the same file."""
+    found = home or Home.find()
+    return _shared.setdefault(found.root, Spool(found))
+
+
+def _after_fork() -> None:
+    for spool in list(_open_spools):
+        # The parent goes on writing to its descriptor; the child must close its copy and start its own file.
+        spool.forget_after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+@dataclass(frozen=True)
+class SpoolLine:
+    """One complete line: `start` and `end` are byte offsets, `fault` says why there is no event."""
+
+    start: int
+    end: int
+    event: events.AnyEvent | None
+    fault: str | None
+
+
+def read_events(path: Path, offset: int = 0) -> Iterator[SpoolLine]:
+    """The complete lines of a spool file from byte `offset` on; go on later from the last line's `end`.
+
+    A last line without its newline is not consumed: it is being written, or was torn by a kill. A line that
+    is no event is given back with its fault and its position, so that one bad line costs one line.
+    """
+    with path.open("rb") as file:
+        file.seek(offset)
+        start = offset
+        for raw in file:
+            if not raw.endswith(b"\n"):
+                return
+            end = start + len(raw)
+            if raw.strip():
+                yield _decode(raw, start, end)
+            start = end
+
+
+def spool_files(home: Home) -> list[Path]:
+    """The spool files of a home, oldest name first; none where nothing was recorded."""
+    return sorted(home.spool.glob("*.ndjson"))
+
+
+def _decode(raw: bytes, start: int, end: int) -> SpoolLine:
+    try:
+        value: object = json.loads(raw)
+    except (ValueError, RecursionError) as error:
+        return SpoolLine(start, end, None, f"not JSON: {error}")
+    fault = events.fault(value)
+    return SpoolLine(start, end, None if fault else cast("events.AnyEvent", value), fault)
+
+
+def encode(event: Mapping[str, Any]) -> bytes:
+    """The line of an event, newline included. ValueError or TypeError where it is not JSON."""
+    return json.dumps(event, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode() + b"\n"
