@@ -22,7 +22,7 @@ NAME = "scripted-policy"
 def scripted_policy(task: Task) -> FunctionModel:
     """A model that does `task`; it looks at the conversation alone, so one object serves many runs."""
 
-    def respond(messages: list[ModelMessage], _: AgentInfo) -> ModelResponse:
+    async def respond(messages: list[ModelMessage], _: AgentInfo) -> ModelResponse:
         parts = [part for message in messages for part in message.parts]
         results = [str(part.content) for part in parts if isinstance(part, ToolReturnPart)]
         if len(results) == len(task.plan):
@@ -75,6 +75,7 @@ _ANSWERS = {
         "There it is; it starts `{first}`.",
     ),
     "search": ("`{text}` is in `{found}`.", "I found it in `{found}`.", "The first match is in `{found}`."),
+    "phrase": ("`{found}` says it.", "The words are in `{found}`.", "`{text}` is in `{found}`."),
     "write": ("`{path}` now holds the line.", "Done: `{path}` is written.", "I wrote `{path}`."),
     "script": ("It printed: {first}", "The output is `{first}`.", "`{path}` prints `{first}`."),
     "argument": ("It printed: {first}", "With `{word}` it prints `{first}`.", "The output is `{first}`."),
