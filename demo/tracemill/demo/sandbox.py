@@ -132,8 +132,10 @@ class Sandbox:
                     "Allowed are: python FILE.py, python -m unittest FILE, wc FILE and cat FILE."
                 )
         for word in rest:
-            if not (word.startswith("-") and _OPTION.fullmatch(word)):
+            if not word.startswith("-"):
                 self._inside(word)
+            elif not _OPTION.fullmatch(word):
+                raise RefusedError(f"The option {word!r} is not allowed; options are plain, such as -l.")
         return start + rest
 
     def _tidy(self, output: str) -> str:
