@@ -1,0 +1,63 @@
+"""Publishing a folder of files: all of it at once, private to its user, never over something else.
+
+In: a folder that may or may not exist, and its files. Out: whether it stood there already.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from tracemill.curate.errors import ExportError
+
+
+def publish(folder: Path, files: Mapping[str, bytes], about: Mapping[str, bytes]) -> bool:
+    """Write `files` and what is told `about` them into `folder`; True if `files` stood there already.
+
+    Folders are 0700, files 0600. Where `files` stand there as they are, only what differs in `about` is
+    replaced. ExportError where the folder holds other files or cannot be written.
+    """
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if folder.exists():
+            _refuse_other(folder, files)
+            for name, data in about.items():
+                _replace(folder / name, data)
+            return True
+        made = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+        try:
+            for name, data in {**files, **about}.items():
+                _write(made / name, data)
+            made.rename(folder)
+        finally:
+            shutil.rmtree(made, ignore_errors=True)
+    except OSError as error:
+        raise ExportError(
+            f"Cannot write the data set {folder}: {error.strerror}; mend that or name another."
+        ) from error
+    return False
+
+
+def _refuse_other(folder: Path, files: Mapping[str, bytes]) -> None:
+    for name, data in files.items():
+        if not (folder / name).is_file() or (folder / name).read_bytes() != data:
+            raise ExportError(
+                f"{folder} holds another {name}; choose a different --name, or move that folder away."
+            )
+
+
+def _replace(file: Path, data: bytes) -> None:
+    if file.is_file() and file.read_bytes() == data:
+        return
+    descriptor, made = tempfile.mkstemp(prefix=f".{file.name}.", dir=file.parent)
+    with os.fdopen(descriptor, "wb") as stream:
+        stream.write(data)
+    Path(made).replace(file)
+
+
+def _write(file: Path, data: bytes) -> None:
+    with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as stream:
+        stream.write(data)

@@ -1,0 +1,128 @@
+"""Train, valid and test, split so that nothing learned from is also tested on.
+
+In: the conversations that passed the steps (columns `conversation_id`, `session_id`, `prompt`, `task`, and
+`split`: the pin of the session or null). Out: the same rows with `split` filled in and `pin` as it was.
+Conversations of one session, with one prompt or of one task are a group, and so is whatever those join; a
+group is never divided. `leaks` shows it for the rows as they are written.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, cast
+
+import numpy as np
+import polars as pl
+from pydantic import BaseModel, Field, model_validator
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from tracemill.curate.chat.proof import Row
+from tracemill.curate.errors import ExportError
+from tracemill.curate.verdicts import prompt_of
+
+Split = Literal["train", "valid", "test"]
+# From what is learned to what is held out most.
+SPLITS: tuple[Split, ...] = ("train", "valid", "test")
+
+
+class SplitOptions(BaseModel, extra="forbid", strict=True, frozen=True):
+    """Fractions of the groups that are held out, and the seed of the draw."""
+
+    valid: float = Field(default=0.1, ge=0, lt=1)
+    test: float = Field(default=0.1, ge=0, lt=1)
+    seed: int = 0
+
+    @model_validator(mode="after")
+    def _leaves_some(self) -> SplitOptions:
+        if self.valid + self.test >= 1:
+            raise ValueError("valid and test together must leave something to learn from")
+        return self
+
+
+@dataclass(frozen=True)
+class Leak:
+    """A session, prompt or task that stands in more than one split."""
+
+    kind: Literal["session", "prompt", "task"]
+    value: str
+    splits: tuple[Split, ...]
+
+
+def assign(rows: pl.DataFrame, options: SplitOptions) -> pl.DataFrame:
+    """`rows` with `split` filled in and the pin in `pin`; ExportError for a pin that is no split.
+
+    A pin holds for its whole group, the most held-out one where pins contradict each other. Without a pin a
+    group is drawn by a seeded hash: of all its tasks (prompts, sessions where there is none) the smallest
+    number in [0, 1) counts, and below `test` is test. Sessions that come later can only lower that number, so
+    but for a pin they never move anything towards train. Where nothing at all fell to train, the unpinned
+    group with the largest number goes there.
+    """
+    if not rows.height:
+        return rows.with_columns(pin=pl.col("split"))
+    for unknown, session in (
+        rows.filter(~pl.col("split").is_in(SPLITS)).select("split", "session_id").iter_rows()
+    ):
+        raise ExportError(
+            f"Session {session} is pinned to the split {unknown!r}, which is none of {', '.join(SPLITS)}; "
+            f"leave it out with --where \"split IS NULL OR split <> '{unknown}'\"."
+        )
+    records = rows.select("session_id", "prompt", "task", "split").to_dicts()
+    groups = _groups(records)
+    pins: dict[int, Split] = {}
+    draws: dict[int, float] = {}
+    for record, group in zip(records, groups, strict=True):
+        if record["split"] is not None:
+            held: list[Split] = [pins.get(group, "train"), record["split"]]
+            pins[group] = max(held, key=SPLITS.index)
+        draws[group] = min(draws.get(group, 1.0), _draw(record, options.seed))
+    splits = {group: _by_draw(draw, options) for group, draw in draws.items()} | pins
+    free = [group for group in splits if group not in pins]
+    if free and "train" not in splits.values():
+        splits[max(free, key=draws.__getitem__)] = "train"
+    return rows.with_columns(
+        pin=pl.col("split"), split=pl.Series([splits[group] for group in groups], dtype=pl.String)
+    )
+
+
+def leaks(rows: Mapping[Split, Iterable[Row]], tasks: Mapping[str, str]) -> list[Leak]:
+    """Every session, prompt and task that stands in more than one split of `rows`; `tasks` is by row id."""
+    where: dict[tuple[Literal["session", "prompt", "task"], str], set[Split]] = defaultdict(set)
+    for split, written in rows.items():
+        for row in written:
+            where["session", row["session_id"]].add(split)
+            where["prompt", prompt_of(row["messages"])].add(split)
+            where["task", tasks.get(row["id"], "")].add(split)
+    return [
+        Leak(kind, value, tuple(split for split in SPLITS if split in found))
+        for (kind, value), found in where.items()
+        if value and len(found) > 1
+    ]
+
+
+def _groups(records: Sequence[Mapping[str, Any]]) -> list[int]:
+    """The number of each record's group: the connected component of the records that share a key."""
+    numbers: dict[tuple[str, str], int] = {}
+    edges = [
+        (row, numbers.setdefault((kind, record[kind]), len(records) + len(numbers)))
+        for row, record in enumerate(records)
+        for kind in ("session_id", "prompt", "task")
+        if record[kind]
+    ]
+    size = len(records) + len(numbers)
+    graph = coo_array((np.ones(len(edges), np.int8), tuple(np.array(edges).T)), shape=(size, size))
+    return cast(list[int], connected_components(graph, directed=False)[1][: len(records)].tolist())
+
+
+def _draw(record: Mapping[str, Any], seed: int) -> float:
+    kind = next(kind for kind in ("task", "prompt", "session_id") if record[kind])
+    return int(hashlib.sha256(f"{seed}\0{kind}\0{record[kind]}".encode()).hexdigest()[:13], 16) / 16**13
+
+
+def _by_draw(draw: float, options: SplitOptions) -> Split:
+    if draw < options.test:
+        return "test"
+    return "valid" if draw < options.test + options.valid else "train"
