@@ -1,0 +1,99 @@
+"""One training run: from a data set and a base model to an adapter folder.
+
+In: the data set's rows, a base model, `Settings`, and a judge that scores the model at a checkpoint. Out: an
+`Adapter` under `$TRACEMILL_HOME/adapters`, named by everything that decided it, so that the same run is
+recognised and not done twice. Every row passes the token proof before the model is loaded.
+Importing this module imports MLX: activate the BLAS first.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tracemill.curate.chat.template import Chat
+from tracemill.curate.dataset import Dataset
+from tracemill.tracer.home import Home
+from tracemill.train.adapter import CARD, Adapter, code_sha256, load_adapter, save_adapter
+from tracemill.train.base import BaseModel
+from tracemill.train.errors import TrainError
+from tracemill.train.examples import sequences
+from tracemill.train.loop import Progress, Settings, fit, lora_config
+
+Judge = Callable[[Any, Chat], float]
+
+
+@dataclass(frozen=True)
+class Finetuned:
+    """The adapter, and whether an earlier identical run had already made it."""
+
+    adapter: Adapter
+    reused: bool
+
+
+def finetune(
+    home: Home,
+    dataset: Dataset,
+    base: BaseModel,
+    settings: Settings,
+    judge: Judge,
+    progress: Progress | None = None,
+) -> Finetuned:
+    """Train `base` on `dataset.rows("train")`; `judge(model, chat)` scores checkpoints (higher is better)."""
+    chat = Chat.load(base.path)
+    identity = {
+        "base": base.name,
+        "base_sha256": base.digest,
+        "dataset": dataset.name,
+        "dataset_sha256": dataset.digest,
+        "template_sha256": chat.digest,
+        "code_sha256": code_sha256(),
+        "settings": settings.asdict(),
+    }
+    path = home.adapters / adapter_name(identity)
+    if (path / CARD).exists():
+        return Finetuned(load_adapter(path), reused=True)
+    home.ensure(home.adapters)
+    parts, too_long = sequences(chat, dataset.rows("train"), settings.max_tokens)
+    model = load_base(base.path)
+    outcome = fit(model, parts, settings, lambda: judge(model, chat), progress)
+    card = {
+        **identity,
+        "sequences": len(parts),
+        "sequences_too_long": too_long,
+        "target_tokens": sum(end - start for part in parts for start, end in part.spans),
+        "best_step": outcome.best_step,
+        "best_score": outcome.best_score,
+        "scores": outcome.scores,
+        "losses": [round(loss, 6) for loss in outcome.losses],
+        "seconds_per_step": round(outcome.seconds_per_step, 3),
+    }
+    mlx_config = {
+        "fine_tune_type": "lora",
+        "num_layers": settings.layers,
+        "lora_parameters": lora_config(settings),
+        "model": base.name,
+    }
+    return Finetuned(save_adapter(path, outcome.weights, mlx_config, chat.template, card), reused=False)
+
+
+def adapter_name(identity: dict[str, Any]) -> str:
+    """A folder name that tells the base and changes with anything that decides the run."""
+    text = json.dumps(identity, sort_keys=True)
+    return f"{Path(identity['base']).name}-{hashlib.sha256(text.encode()).hexdigest()[:10]}"
+
+
+def load_base(path: Path) -> Any:
+    """The mlx-lm model of an MLX folder; TrainError where its weights cannot be loaded."""
+    from mlx_lm.utils import load_model
+
+    try:
+        return load_model(path)[0]
+    except (OSError, ValueError, KeyError) as error:
+        raise TrainError(
+            f"Cannot load the model in {path}: {error}; convert or download it again."
+        ) from error

@@ -1,0 +1,150 @@
+"""LoRA fine-tuning: steps over batches, checkpoints scored by a judge, the best one kept.
+
+In: a loaded mlx-lm model, training sequences, `Settings` and `score`, a callable that says how good the
+model is at this moment (higher is better; the caller decides what that means). Out: `Outcome` with the best
+checkpoint's weights and the curve. Nothing is written here (`adapter.py` does that).
+Importing this module imports MLX: activate the BLAS first.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from itertools import islice
+from typing import Any, cast
+
+import mlx.core as mx
+import mlx.nn as nn
+import mlx.optimizers as optim
+from mlx.utils import tree_flatten
+from mlx_lm.tuner.utils import linear_to_lora_layers
+
+from tracemill.curate.chat.render import Rendered
+from tracemill.train.errors import TrainError
+from tracemill.train.examples import make_batch, order
+from tracemill.train.forward import batch_loss, has_known_head, shares_prefixes
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What decides a training run, beside its data and base model."""
+
+    steps: int = 100
+    """Optimizer steps."""
+    batch_size: int = 8
+    """Sequences per step."""
+    learning_rate: float = 6e-4
+    """Peak rate of AdamW; linear warm-up over a tenth of the steps, then cosine to a tenth of the peak."""
+    rank: int = 8
+    """LoRA rank."""
+    scale: float = 20.0
+    """Factor on the LoRA update, as mlx-lm's `scale` (not alpha / rank)."""
+    layers: int = 16
+    """Number of last transformer layers that get LoRA."""
+    max_tokens: int = 2048
+    """Longer sequences are left out and counted."""
+    checkpoints: int = 3
+    """How many checkpoints are scored, evenly spaced over the second half of training and at its end."""
+    seed: int = 0
+    """Seed of the LoRA initialisation and of the data order."""
+
+    def asdict(self) -> dict[str, Any]:
+        """The settings as plain values, for JSON."""
+        return asdict(self)
+
+
+@dataclass
+class Outcome:
+    """What a training run found."""
+
+    weights: dict[str, mx.array]
+    """Adapter parameters of the best checkpoint, named as mlx-lm names them."""
+    best_step: int
+    best_score: float
+    losses: list[float] = field(default_factory=list[float])
+    """Mean loss in nats per target token, one a step."""
+    scores: list[tuple[int, float]] = field(default_factory=list[tuple[int, float]])
+    """(step, score) of every checkpoint."""
+    seconds_per_step: float = 0.0
+
+
+def lora_config(settings: Settings) -> dict[str, Any]:
+    """The `lora_parameters` of mlx-lm's adapter_config.json."""
+    return {"rank": settings.rank, "scale": settings.scale, "dropout": 0.0}
+
+
+def add_lora(model: Any, settings: Settings) -> None:
+    """Freeze `model` and put trainable LoRA layers of `settings` on its last layers."""
+    mx.random.seed(settings.seed)
+    model.freeze()
+    linear_to_lora_layers(model, settings.layers, lora_config(settings))
+
+
+def checkpoint_steps(settings: Settings) -> list[int]:
+    """The steps after which the model is scored; the last step is always one of them."""
+    first = settings.steps // 2
+    return sorted(
+        {
+            first + math.ceil((settings.steps - first) * (i + 1) / settings.checkpoints)
+            for i in range(settings.checkpoints)
+        }
+    )
+
+
+def fit(
+    model: Any,
+    parts: Sequence[Rendered],
+    settings: Settings,
+    score: Callable[[], float],
+    progress: Progress | None = None,
+) -> Outcome:
+    """Train the LoRA layers of `model` on `parts`; leave the best checkpoint's weights in the model.
+
+    Among equal scores the later checkpoint wins. TrainError as soon as a loss is not finite.
+    """
+    add_lora(model, settings)
+    share, known = shares_prefixes(model), has_known_head(model)
+    optimizer = optim.AdamW(learning_rate=_schedule(settings))
+    loss_and_grad: Any = nn.value_and_grad(model, partial(batch_loss, model, known_head=known))
+    outcome = Outcome({}, 0, -math.inf)
+    to_score = set(checkpoint_steps(settings))
+    busy = 0.0
+    batches = islice(order(len(parts), settings.batch_size, settings.seed), settings.steps)
+    for step, indices in enumerate(batches, start=1):
+        began = time.perf_counter()
+        loss, grads = loss_and_grad(make_batch([parts[i] for i in indices], share))
+        optimizer.update(model, grads)
+        mx.eval(model.trainable_parameters(), optimizer.state, loss)
+        if not math.isfinite(value := loss.item()):
+            raise TrainError(
+                f"The loss became {value} at step {step}; try a lower --learning-rate. Nothing was saved."
+            )
+        outcome.losses.append(value)
+        busy += time.perf_counter() - began
+        if progress:
+            progress("training", step, settings.steps)
+        if step in to_score:
+            found = score()
+            outcome.scores.append((step, found))
+            if found >= outcome.best_score:
+                outcome.best_step, outcome.best_score = step, found
+                # Arrays are immutable values: the next update makes new ones.
+                outcome.weights = dict(
+                    cast(list[tuple[str, mx.array]], tree_flatten(model.trainable_parameters()))
+                )
+    outcome.seconds_per_step = busy / settings.steps
+    model.load_weights(list(outcome.weights.items()), strict=False)
+    return outcome
+
+
+def _schedule(settings: Settings) -> Callable[[mx.array], mx.array]:
+    warm = max(settings.steps // 10, 1)
+    peak = settings.learning_rate
+    rise = optim.linear_schedule(peak / warm, peak, warm)
+    fall = optim.cosine_decay(peak, max(settings.steps - warm, 1), peak / 10)
+    return optim.join_schedules([rise, fall], [warm])
