@@ -1,0 +1,13 @@
+"""The errors of the warehouse: each names the file or the query, and what to do."""
+
+from __future__ import annotations
+
+from tracemill.tracer.errors import TracemillError
+
+
+class WarehouseError(TracemillError):
+    """The warehouse or its snapshot cannot be opened or written."""
+
+
+class QueryError(TracemillError):
+    """A query was refused or failed; the text says why."""

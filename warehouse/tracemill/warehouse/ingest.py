@@ -1,0 +1,250 @@
+"""From the spool into the warehouse, and from the warehouse to the snapshot that queries read.
+
+In: a home, whose spool files other processes may be writing to at this moment. Out: an `IngestReport`, and
+a fresh `home.snapshot` where anything changed. One ingester works at a time (file lock). Each batch of lines
+and the byte offsets it came from are one transaction, and an event id counts once, so a kill at any moment
+costs nothing but the work of that batch. A last line without its newline waits; a line that is no event is
+put down in `bad_lines` and skipped. Events come in any order; `ingest.sql` says how they become rows.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import cast
+
+import duckdb
+from filelock import FileLock, Timeout
+
+from tracemill.tracer import events
+from tracemill.tracer.home import Home
+from tracemill.tracer.spool import spool_files
+from tracemill.warehouse import lineage
+from tracemill.warehouse.errors import WarehouseError
+from tracemill.warehouse.migrate import migrate
+
+Progress = Callable[[str, int, int], None]
+"""(what, done, total); here both in bytes of the spool."""
+
+BATCH_BYTES = 64 << 20
+"""How much of a spool one transaction takes; bounds memory."""
+
+LOCK_SECONDS = 10.0
+"""How long a second ingester waits for the first."""
+
+# The field that names the row an event is about; it must be text.
+_KEYS = {
+    "session": "session_id",
+    "message": "message_id",
+    "toolset": "toolset_id",
+    "run_start": "run_id",
+    "run_end": "run_id",
+    "request": "request_id",
+    "response": "request_id",
+    "tool_start": "call_id",
+    "tool_end": "call_id",
+    "feedback": "session_id",
+    "outcome": "session_id",
+    "dataset": "dataset_id",
+    "training": "training_id",
+    "evaluation": "evaluation_id",
+}
+
+Line = tuple[str, int, str | None]
+"""File name, byte offset of the start, text (None where it is not UTF-8)."""
+
+
+@dataclass(frozen=True)
+class IngestReport:
+    """What one ingestion did."""
+
+    events: int = 0
+    """Events that were new."""
+    sessions: int = 0
+    """Sessions that are new or grew."""
+    bad_lines: int = 0
+    """Lines that were no events; the table bad_lines says why."""
+    published: bool = False
+    """Whether the snapshot was made anew."""
+
+
+def ingest(
+    home: Home, progress: Progress | None = None, *, lock_seconds: float = LOCK_SECONDS
+) -> IngestReport:
+    """Bring the warehouse up to date with the spool, then publish the snapshot if it is behind.
+
+    WarehouseError if another ingester keeps the lock, or the home cannot be written; nothing is half-written.
+    """
+    with _locked(home, lock_seconds), _errors_of(home):
+        with _opened(home.warehouse) as connection:
+            migrated = migrate(connection)
+            counts = _ingest_all(connection, home, progress)
+        published = migrated or any(counts) or _is_behind(home)
+        if published:
+            _publish(home)
+    return IngestReport(*counts, published=published)
+
+
+@contextmanager
+def _locked(home: Home, seconds: float) -> Generator[None]:
+    path = home.ensure(home.root) / "warehouse.lock"
+    try:
+        with FileLock(path, timeout=seconds, mode=0o600):
+            yield
+    except Timeout as busy:
+        raise WarehouseError(
+            f"Another tracemill process has been ingesting into {home.root} for {seconds:g} s; "
+            "try again when it is done."
+        ) from busy
+
+
+@contextmanager
+def _errors_of(home: Home) -> Generator[None]:
+    """Turn what a full disk, a foreign file or a second program does to us into one sentence."""
+    try:
+        yield
+    except (OSError, duckdb.IOException) as error:
+        if "Conflicting lock" in str(error):
+            mend = "close the other program that has it open"
+        elif "not a valid DuckDB" in str(error):
+            mend = "delete it, and the next ingestion makes it again from the spool"
+        else:
+            mend = "free some space or set TRACEMILL_HOME to a folder you can write"
+        reason = " ".join(str(error).split())
+        raise WarehouseError(f"Cannot write the warehouse {home.warehouse}: {reason}; {mend}.") from error
+
+
+@contextmanager
+def _opened(path: Path) -> Generator[duckdb.DuckDBPyConnection]:
+    new = not path.exists()
+    connection = duckdb.connect(str(path))
+    try:
+        if new:
+            path.chmod(0o600)
+        yield connection
+    finally:
+        connection.close()
+
+
+def _ingest_all(
+    connection: duckdb.DuckDBPyConnection, home: Home, progress: Progress | None
+) -> tuple[int, int, int]:
+    """All new lines, a batch at a time; the number of new events, touched sessions and bad lines."""
+    rows = connection.execute("SELECT file, byte_offset FROM spool_files").fetchall()
+    offsets = cast("dict[str, int]", dict(rows))
+    total = sum(max(0, path.stat().st_size - offsets.get(path.name, 0)) for path in spool_files(home))
+    if not total:
+        return 0, 0, 0
+    _stage(connection)
+    done, new, bad = 0, 0, 0
+    sessions: set[str] = set()
+    for lines, reached in _batches(home, offsets):
+        done += sum(reached[name] - offsets.get(name, 0) for name in reached)
+        offsets |= reached
+        fresh, touched, wrong = _ingest_batch(connection, lines, reached)
+        new, bad = new + fresh, bad + wrong
+        sessions |= touched
+        if progress:
+            progress("ingesting", done, total)
+    return new, len(sessions), bad
+
+
+def _batches(home: Home, offsets: dict[str, int]) -> Iterator[tuple[list[Line], dict[str, int]]]:
+    """Batches of complete lines with the offset reached in each of their files."""
+    lines: list[Line] = []
+    reached: dict[str, int] = {}
+    size = 0
+    for path in spool_files(home):
+        for start, raw in _tail(path, offsets.get(path.name, 0)):
+            lines.append((path.name, start, _text(raw)))
+            reached[path.name] = start + len(raw)
+            size += len(raw)
+            if size >= BATCH_BYTES:
+                yield lines, reached
+                lines, reached, size = [], {}, 0
+    if lines:
+        yield lines, reached
+
+
+def _tail(path: Path, offset: int) -> Iterator[tuple[int, bytes]]:
+    """The complete lines of a file from `offset` on, each with its own offset.
+
+    tracemill.tracer.spool.read_events decodes them too; DuckDB does that here, many times as fast.
+    """
+    with path.open("rb") as file:
+        file.seek(offset)
+        for raw in file:
+            if not raw.endswith(b"\n"):
+                return
+            yield offset, raw
+            offset += len(raw)
+
+
+def _text(raw: bytes) -> str | None:
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        return None
+
+
+def _stage(connection: duckdb.DuckDBPyConnection) -> None:
+    connection.execute("CREATE TEMP TABLE lines (file VARCHAR, start BIGINT, text VARCHAR)")
+    connection.execute("CREATE TEMP TABLE required (kind VARCHAR, fields VARCHAR[], key VARCHAR)")
+    wanted = {**events.FIELDS, **lineage.FIELDS}
+    connection.executemany(
+        "INSERT INTO required VALUES (?, ?, ?)",
+        [(kind, sorted(wanted[kind]), key) for kind, key in _KEYS.items()],
+    )
+
+
+def _ingest_batch(
+    connection: duckdb.DuckDBPyConnection, lines: list[Line], reached: dict[str, int]
+) -> tuple[int, set[str], int]:
+    """One transaction: the lines become rows and the offsets move on."""
+    script = (resources.files("tracemill.warehouse") / "ingest.sql").read_text(encoding="utf-8")
+    connection.begin()
+    try:
+        connection.execute("DELETE FROM lines")
+        with connection.appender("lines") as appender:
+            appender.append_rows(line for line in lines if line[2] is None or not line[2].isspace())
+        connection.execute(script)
+        connection.executemany("INSERT OR REPLACE INTO spool_files VALUES (?, ?)", list(reached.items()))
+        counted = connection.execute(
+            "SELECT count(*), list(DISTINCT session_id) FILTER (session_id IS NOT NULL), "
+            "(SELECT count(*) FROM parsed WHERE fault IS NOT NULL) FROM incoming"
+        ).fetchone()
+        connection.commit()
+    except BaseException:
+        connection.rollback()
+        raise
+    new, sessions, bad = cast("tuple[int, list[str] | None, int]", counted)
+    return new, set(sessions or []), bad
+
+
+def _is_behind(home: Home) -> bool:
+    """Whether the warehouse is newer than the snapshot (after a kill), or there is no snapshot yet."""
+    try:
+        return home.snapshot.stat().st_mtime_ns < home.warehouse.stat().st_mtime_ns
+    except FileNotFoundError:
+        return True
+
+
+def _publish(home: Home) -> None:
+    """Put a copy of the closed warehouse in the place of the snapshot; readers of the old one keep it.
+
+    A copy of the file and not COPY FROM DATABASE: its cost is that of reading the file, and it is exact.
+    """
+    temporary = home.snapshot.with_suffix(".new")
+    try:
+        temporary.touch(mode=0o600)
+        shutil.copyfile(home.warehouse, temporary)
+        with temporary.open("rb") as copy:
+            os.fsync(copy.fileno())  # else a power cut can leave an empty file under the good name
+        temporary.replace(home.snapshot)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,142 @@
+"""Questions to the snapshot: read-only, and closed to everything but the snapshot.
+
+In: SQL written by anybody, a recipe or a stranger's example included. Out: polars frames. A query cannot
+write, cannot read a file or the network, cannot load an extension and cannot change a setting; what it tries
+of that is refused with a `QueryError` of one line.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+
+from tracemill.tracer.home import Home
+from tracemill.warehouse.errors import QueryError, WarehouseError
+
+if TYPE_CHECKING:
+    import polars as pl
+
+# What polars cannot take over from Arrow, by the first word of the DuckDB type.
+_SHOWN_AS_TEXT = ("INTERVAL", "UNION", "VARIANT", "BIGNUM", "BIT")
+
+_CONVERSATIONS = """
+SELECT c.conversation_id, c.session_id, c.run_id, c.agent, c.source, c.task, c.category, c.split, c.outcome,
+       c.started, c.messages, t.tools, coalesce(k.calls, '[]') AS calls
+FROM (
+  SELECT * FROM conversations WHERE complete AND ({where}
+  )
+) AS c
+JOIN toolsets AS t USING (toolset_id)
+LEFT JOIN (
+  SELECT conversation_id, to_json(list(
+    {{'position': position, 'tool_call_id': tool_call_id, 'tool': tool, 'status': status}}
+    ORDER BY position, number
+  )) AS calls
+  FROM conversation_calls GROUP BY conversation_id
+) AS k USING (conversation_id)
+ORDER BY c.started, c.conversation_id
+"""
+
+
+def connect(home: Home) -> duckdb.DuckDBPyConnection:
+    """A locked-down connection to the snapshot as it is now; close it after use.
+
+    Later snapshots do not reach it: it keeps the file it opened. WarehouseError where there is none yet.
+    """
+    if not home.snapshot.exists():
+        raise WarehouseError(
+            f"There is no {home.snapshot} yet: run `tracemill ingest`, or record something first."
+        )
+    connection = duckdb.connect(":memory:")
+    # Attached, not opened: DuckDB gives everybody who opens one path in one process the file of the first.
+    try:
+        connection.execute(f"ATTACH '{_quoted(str(home.snapshot))}' AS traces (READ_ONLY)")
+    except duckdb.Error as error:
+        connection.close()
+        raise WarehouseError(
+            f"Cannot open {home.snapshot}: {_one_line(error)}; delete it and run `tracemill ingest`."
+        ) from error
+    connection.execute("USE traces")
+    for setting in (
+        f"temp_directory = '{_quoted(str(home.root / f'spill-{os.getpid()}'))}'",
+        "autoload_known_extensions = false",
+        "autoinstall_known_extensions = false",
+        "enable_external_access = false",
+        "lock_configuration = true",
+    ):
+        connection.execute(f"SET {setting}")
+    return connection
+
+
+def query(home: Home, sql: str) -> pl.DataFrame:
+    """The rows of one SELECT (or DESCRIBE, SHOW, SUMMARIZE); QueryError says why there are none."""
+    import polars as pl
+
+    with _asked(home) as connection:
+        relation = connection.sql(_single(connection, sql))
+        # The subquery gives columns of one name different names, which polars insists on.
+        relation = relation.select("*")
+        texts = [
+            _as_text(name, str(kind)) for name, kind in zip(relation.columns, relation.types, strict=True)
+        ]
+        return pl.DataFrame(relation.select(", ".join(texts)))
+
+
+def conversations(home: Home, where: str | None = None) -> pl.LazyFrame:
+    """The conversations of which everything was recorded, oldest first, for curation.
+
+    `where` is an SQL condition over the columns of the view `conversations`. Columns of the result:
+    conversation_id, session_id, run_id, agent, source, task, category, split, outcome (`good`, `bad`, null),
+    started (UTC), messages (JSON list, the final response included), tools (JSON list), calls (JSON list of
+    {position, tool_call_id, tool, status}; the status is `unknown` where a call was never executed).
+    """
+    return query(home, _CONVERSATIONS.format(where=where or "true")).lazy()
+
+
+@contextmanager
+def _asked(home: Home) -> Generator[duckdb.DuckDBPyConnection]:
+    """A connection for one question, whose failures are one line each."""
+    connection = connect(home)
+    try:
+        yield connection
+    except duckdb.PermissionException as error:
+        raise QueryError(
+            f"Refused: {_one_line(error)}; queries read the warehouse and nothing else."
+        ) from error
+    except duckdb.Error as error:
+        raise QueryError(f"The query failed: {_one_line(error)}") from error
+    finally:
+        connection.close()
+
+
+def _single(connection: duckdb.DuckDBPyConnection, sql: str) -> str:
+    """The text of the one reading statement in `sql`; QueryError for anything else."""
+    statements = connection.extract_statements(sql)
+    if len(statements) != 1:
+        raise QueryError(f"Refused: {len(statements)} statements; write exactly one SELECT.")
+    if statements[0].type != duckdb.StatementType.SELECT:
+        name = str(statements[0].type).rpartition(".")[2]
+        raise QueryError(
+            f"Refused: this is a statement of the kind {name}; queries only read, so write a SELECT."
+        )
+    return statements[0].query
+
+
+def _as_text(name: str, kind: str) -> str:
+    column = '"' + name.replace('"', '""') + '"'
+    return (
+        f"CAST({column} AS VARCHAR) AS {column}" if any(word in kind for word in _SHOWN_AS_TEXT) else column
+    )
+
+
+def _quoted(text: str) -> str:
+    return text.replace("'", "''")
+
+
+def _one_line(error: Any) -> str:
+    """DuckDB's message without the echo of the query and the arrow under it."""
+    return " ".join(str(error).split("\n\nLINE ")[0].split())

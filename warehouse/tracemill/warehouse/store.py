@@ -1,0 +1,68 @@
+"""Facts that no recorder sees: labels given by hand, and what was made of the sessions.
+
+In: a label, a data set, a training, an evaluation. Out: one event each in the spool, and a warehouse that
+knows it. The spool stays the source of truth, and the ingester the only writer of the warehouse.
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+from tracemill.tracer import events
+from tracemill.tracer.home import Home
+from tracemill.tracer.spool import Spool
+from tracemill.warehouse import lineage
+from tracemill.warehouse.errors import WarehouseError
+from tracemill.warehouse.ingest import ingest
+
+
+def record_dataset(home: Home, dataset: lineage.Dataset) -> None:
+    """Remember an exported data set and where each of its rows comes from."""
+    _record(home, lineage.event(dataset))
+
+
+def record_training(home: Home, training: lineage.Training) -> None:
+    """Remember a fine-tuning and its checkpoints."""
+    _record(home, lineage.event(training))
+
+
+def record_evaluation(home: Home, evaluation: lineage.Evaluation) -> None:
+    """Remember an evaluation and every item of it."""
+    _record(home, lineage.event(evaluation))
+
+
+def label(
+    home: Home,
+    session_id: str,
+    *,
+    outcome: events.Verdict | None = None,
+    score: float | None = None,
+    note: str = "",
+) -> None:
+    """Say how a session turned out (`outcome`), what you think of it (`score`, -1 to 1), or both.
+
+    The newest outcome of a session is the one that counts. ValueError where the score lies outside.
+    """
+    said: list[object] = []
+    if outcome is not None:
+        said.append(events.outcome(session_id, outcome=outcome, score=score, source="label", note=note))
+    if score is not None:
+        said.append(
+            events.feedback(session_id, target="session", target_id=session_id, score=score, note=note)
+        )
+    _record(home, *said)
+
+
+def _record(home: Home, *made: object) -> None:
+    """Append events to the spool, then bring the warehouse up to date; WarehouseError if that cannot be."""
+    spool = Spool(home)
+    try:
+        written = [spool.write(cast("events.AnyEvent", event)) for event in made]
+    finally:
+        spool.close()
+    if not all(written):
+        raise WarehouseError(
+            f"Cannot write to the spool {home.spool}; "
+            "free some space or set TRACEMILL_HOME to a folder you can write."
+        )
+    ingest(home)
