@@ -7,11 +7,13 @@ direct answers, what flipped, what went wrong how often, and the verdict.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 
 from tracemill.evaluate.errors import EvaluationError
 from tracemill.evaluate.holdout import ItemResult
+from tracemill.evaluate.scoring import Score
 from tracemill.evaluate.statistics import (
     Interval,
     PairedTest,
@@ -69,12 +71,12 @@ def compare(base: Sequence[ItemResult], adapter: Sequence[ItemResult]) -> Compar
     direct = [pair for pair in pairs if pair[0].item.kind == "direct"]
     if not calls:
         raise EvaluationError("The data set asks for no tool call; there is nothing to compare.")
-    overall = _group("tool calls", calls)
+    overall = _group("all tool calls", calls)
     answers = _group("direct answers", direct) if direct else None
     detectable = detectable_gain(overall.test.n, overall.test.lost / overall.test.n)
     return Comparison(
         calls=overall,
-        lenient=_group("tool calls, lenient", calls, lenient=True),
+        lenient=_group("all tool calls, lenient", calls, attrgetter("lenient")),
         categories=[
             _group(name, [pair for pair in calls if pair[0].item.category == name])
             for name in sorted({one.item.category for one, _ in calls})
@@ -90,19 +92,26 @@ def compare(base: Sequence[ItemResult], adapter: Sequence[ItemResult]) -> Compar
     )
 
 
-def _group(name: str, pairs: Sequence[Pair], *, lenient: bool = False) -> Group:
-    before = [one.score.lenient if lenient else one.score.right for one, _ in pairs]
-    after = [other.score.lenient if lenient else other.score.right for _, other in pairs]
-    sessions = [one.item.session_id for one, _ in pairs]
+def make_group(name: str, before: Sequence[bool], after: Sequence[bool], sessions: Sequence[str]) -> Group:
+    """Both models' outcomes on the same items, each of which came from the session of the same position."""
     old, new = by_session(before, sessions), by_session(after, sessions)
     return Group(
         name=name,
-        n=len(pairs),
+        n=len(sessions),
         sessions=len(old),
         base=proportion(before, sessions),
         adapter=proportion(after, sessions),
         difference=paired_difference(before, after, sessions),
         test=mcnemar(list(old.values()), [new[session] for session in old]),
+    )
+
+
+def _group(name: str, pairs: Sequence[Pair], right: Callable[[Score], bool] = attrgetter("right")) -> Group:
+    return make_group(
+        name,
+        [right(one.score) for one, _ in pairs],
+        [right(other.score) for _, other in pairs],
+        [one.item.session_id for one, _ in pairs],
     )
 
 
