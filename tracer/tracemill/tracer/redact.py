@@ -15,6 +15,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Mapping
+from itertools import count
 from pathlib import Path
 from typing import Any, cast
 
@@ -41,7 +42,7 @@ class Redactor:
         """`environment` is where secret variables are looked up, by default this process's own."""
         self._environment = os.environ if environment is None else environment
         self._placeholders: dict[str, str] = {}
-        self._counts: dict[str, int] = {}
+        self._counts: dict[str, count[int]] = {}
         self._variables: re.Pattern[str] | None = None
         self.refresh()
 
@@ -132,8 +133,9 @@ class Redactor:
     def _placeholder(self, kind: str, secret: str) -> str:
         known = self._placeholders.get(secret)
         if known is None:
-            number = self._counts[kind] = self._counts.get(kind, 0) + 1
-            known = self._placeholders[secret] = f"[REDACTED:{kind}:{number}]"
+            # Both steps are atomic, so threads may share a redactor; at worst a number is skipped.
+            number = next(self._counts.setdefault(kind, count(1)))
+            known = self._placeholders.setdefault(secret, f"[REDACTED:{kind}:{number}]")
         return known
 
 

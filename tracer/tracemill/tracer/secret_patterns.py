@@ -1,10 +1,10 @@
 """What a secret looks like.
 
 Out: `RULES`, in the order they are tried. Each has the name that its placeholder shows, lower-case literals
-one of which must occur before the regular expression is worth running, and the expression itself; where that has a
-group named `secret`, only the group is the secret. The shapes of service tokens are the ones the services
-publish, the same that scanners such as gitleaks look for. Every repetition that may be tried at many places is
-bounded, so that no text makes an expression slow.
+one of which must occur before the regular expression is worth running, and the expression itself; where that
+has a group named `secret`, only the group is the secret. The shapes of service tokens are the ones the
+services publish, the same that scanners such as gitleaks look for. Every repetition that may be tried at many
+places is bounded, so that no text makes an expression slow.
 """
 
 from __future__ import annotations

@@ -40,8 +40,10 @@ class Spool:
         """Events that could not be written."""
         self.path: Path | None = None
         """The file being written; another one after a fork or when somebody deleted it."""
+        self.generation = 0
+        """Counts the files: what was written before it changed is in another file."""
         self._start_afresh()
-        _open_spools.add(self)
+        _spools.add(self)
 
     def _start_afresh(self) -> None:
         # Also runs in a forked child: the lock may be held by a thread that did not survive the fork.
@@ -51,6 +53,7 @@ class Spool:
         self._warned = False
         self._names: dict[str, str] = {}
         self.path = None
+        self.generation += 1
 
     def write(self, event: events.AnyEvent) -> bool:
         """Append one event, redacted; False where it could not be written."""
@@ -93,6 +96,7 @@ class Spool:
         with self._lock:
             descriptor, self._descriptor, self.path = self._descriptor, None, None
             self._names.clear()
+            self.generation += 1
         if descriptor is not None:
             os.close(descriptor)
 
@@ -125,6 +129,7 @@ class Spool:
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
+            self.generation += 1
         folder = self.home.ensure(self.home.spool)
         name = f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}-{uuid.uuid4().hex[:8]}.ndjson"
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | getattr(os, "O_CLOEXEC", 0)
@@ -145,7 +150,7 @@ class Spool:
             )
 
 
-_open_spools: weakref.WeakSet[Spool] = weakref.WeakSet()
+_spools: weakref.WeakSet[Spool] = weakref.WeakSet()
 _shared: dict[Path, Spool] = {}
 
 
@@ -156,7 +161,7 @@ def shared_spool(home: Home | None = None) -> Spool:
 
 
 def _after_fork() -> None:
-    for spool in list(_open_spools):
+    for spool in list(_spools):
         # The parent goes on writing to its descriptor; the child must close its copy and start its own file.
         spool.forget_after_fork()
 

@@ -1,0 +1,155 @@
+"""What is known of the sessions that a process records: who continues whom.
+
+In: sessions as they open and requests as they are made, with all their messages. Out: events in the spool;
+a request is written as the difference to the earlier request of its session that it extends best, so that a
+session of N steps costs O(N). One journal serves a process; it starts afresh whenever the spool's file does,
+so that every spool file can be read by itself.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tracemill.tracer import events
+from tracemill.tracer.home import Home
+from tracemill.tracer.messages import Message, Tool
+from tracemill.tracer.spool import Spool, shared_spool
+
+SESSIONS_REMEMBERED = 256
+BRANCHES_REMEMBERED = 8
+
+
+@dataclass(frozen=True)
+class DeferredCall:
+    """A tool call that ended its run unanswered: a person or another process will answer it."""
+
+    request_id: str | None
+    tool_call_id: str
+    tool: str
+    raw_arguments: Any
+
+
+@dataclass
+class _Session:
+    branches: list[tuple[str, tuple[str, ...]]] = field(default_factory=list[tuple[str, tuple[str, ...]]])
+    """Requests that nothing continues yet, oldest first: request id and message ids."""
+    deferred: dict[str, DeferredCall] = field(default_factory=dict[str, DeferredCall])
+
+
+class Journal:
+    """Writes sessions and requests, and remembers what the next request needs."""
+
+    def __init__(self, spool: Spool) -> None:
+        self.spool = spool
+        self._lock = threading.RLock()
+        self._generation = spool.generation
+        self._sessions: OrderedDict[str, _Session] = OrderedDict()
+
+    def open_session(self, session_id: str, agent: str, project: str, metadata: Mapping[str, Any]) -> None:
+        """Write the session's event unless this file has it."""
+        self.spool.redactor.refresh()
+        with self._lock:
+            known = self._refreshed()
+            if session_id in known:
+                known.move_to_end(session_id)
+                return
+            known[session_id] = _Session()
+            while len(known) > SESSIONS_REMEMBERED:
+                known.popitem(last=False)
+        self.spool.write(
+            events.session(session_id, agent=agent, project=project, source="pydantic-ai", metadata=metadata)
+        )
+
+    def request(
+        self,
+        session_id: str,
+        request_id: str,
+        *,
+        run_id: str,
+        step: int,
+        model: str,
+        messages: Sequence[Message],
+        tools: Sequence[Tool],
+    ) -> None:
+        """Write a request that carries all of `messages`, as what is new in it."""
+        ids = tuple(self.spool.message(message) for message in messages)
+        tools_id = self.spool.toolset(tools)
+        previous, kept = self._chain(session_id, request_id, ids)
+        self.spool.write(
+            events.request(
+                session_id,
+                request_id,
+                run_id=run_id,
+                step=step,
+                model=model,
+                previous=previous,
+                kept=kept,
+                added=ids[kept:],
+                toolset_id=tools_id,
+            )
+        )
+
+    def forget_after_fork(self) -> None:
+        """In a forked child: the lock may be held by a thread that did not survive."""
+        self._lock = threading.RLock()
+
+    def defer(self, session_id: str, call: DeferredCall) -> None:
+        """Remember a call that a later run of the session will see answered."""
+        with self._lock:
+            self._session(session_id).deferred[call.tool_call_id] = call
+
+    def deferred(self, session_id: str, tool_call_id: str) -> DeferredCall | None:
+        """The deferred call of that id, once."""
+        with self._lock:
+            return self._session(session_id).deferred.pop(tool_call_id, None)
+
+    def _chain(self, session_id: str, request_id: str, ids: tuple[str, ...]) -> tuple[str | None, int]:
+        with self._lock:
+            branches = self._session(session_id).branches
+            shared = [_common_prefix(known, ids) for _, known in branches]
+            best = max(range(len(branches)), key=lambda i: (shared[i], i), default=None)
+            previous, kept = (branches[best][0], shared[best]) if best is not None else (None, 0)
+            if best is not None and kept and kept == len(branches[best][1]):
+                del branches[best]
+            branches.append((request_id, ids))
+            del branches[:-BRANCHES_REMEMBERED]
+        return (previous, kept) if kept else (None, 0)
+
+    def _session(self, session_id: str) -> _Session:
+        return self._refreshed().setdefault(session_id, _Session())
+
+    def _refreshed(self) -> OrderedDict[str, _Session]:
+        if self._generation != self.spool.generation:
+            self._generation = self.spool.generation
+            self._sessions.clear()
+        return self._sessions
+
+
+_journals: dict[Path, Journal] = {}
+
+
+def _after_fork() -> None:
+    for journal in list(_journals.values()):
+        journal.forget_after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+def shared_journal(home: Home | None = None) -> Journal:
+    """The journal of this process for a home."""
+    spool = shared_spool(home)
+    return _journals.setdefault(spool.home.root, Journal(spool))
+
+
+def _common_prefix(left: Sequence[str], right: Sequence[str]) -> int:
+    return next(
+        (i for i, (a, b) in enumerate(zip(left, right, strict=False)) if a != b), min(len(left), len(right))
+    )

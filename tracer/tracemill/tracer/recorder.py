@@ -1,0 +1,294 @@
+"""Records what an agent does: `Agent(..., capabilities=[Recorder()])`, or for one run
+`agent.run(..., capabilities=[Recorder()])`.
+
+In: the hooks of Pydantic AI (1.107 and 2). Out: events in the spool. The recorder stands innermost, so it
+sees the messages after every other capability has changed them. It never breaks the agent: a fault inside it
+is caught, counted in `faults` and logged once.
+
+The order of the hooks differs between the majors, so requests are taken from `before_model_request`, answers
+from whichever of `wrap_model_request` and `after_model_request` has them first, and errors from the wraps.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from contextvars import ContextVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from pydantic_ai.capabilities import AbstractCapability, CapabilityOrdering
+from pydantic_ai.tools import DeferredToolRequests, RunContext
+
+from tracemill.tracer.conversion import jsonable
+from tracemill.tracer.events import new_id
+from tracemill.tracer.home import Home
+from tracemill.tracer.journal import shared_journal
+from tracemill.tracer.run_record import RunRecord
+from tracemill.tracer.tool_calls import Call, Verdict, failure, refusal
+
+if TYPE_CHECKING:
+    from pydantic_ai.messages import ModelResponse, ToolCallPart
+    from pydantic_ai.models import ModelRequestContext
+    from pydantic_ai.output import OutputContext
+    from pydantic_ai.run import AgentRunResult
+    from pydantic_ai.tools import ToolDefinition
+
+logger = logging.getLogger("tracemill")
+
+T = TypeVar("T")
+Session = str | Callable[[RunContext[Any]], str]
+
+_parent: ContextVar[RunRecord | None] = ContextVar("tracemill_parent_run", default=None)
+"""The run whose tool is being executed: what that tool starts is its child."""
+_recorded: set[str] = set()
+"""Runs being recorded in this process; a second recorder on the same run keeps silent."""
+
+
+class Recorder(AbstractCapability[Any]):
+    """A capability that writes every run of its agent to the spool."""
+
+    def __init__(
+        self,
+        home: Home | None = None,
+        agent: str | None = None,
+        session_id: Session | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> None:
+        """`agent` names the agent, by default as it calls itself.
+
+        `session_id` groups runs: a text, or a function of the run context. Without it the runs of a
+        conversation are a session, and a sub-agent belongs to the session of the agent that called it.
+        `metadata` is stored with the session; the keys `task`, `category` and `split` mean something to
+        curation.
+        """
+        self.faults = 0
+        """Faults inside the recorder that the agent was spared."""
+        self._agent = agent
+        self._session_id = session_id
+        self._metadata = dict(metadata or {})
+        self._journal = shared_journal(home)
+        self._runs: dict[str, RunRecord] = {}
+
+    def get_ordering(self) -> CapabilityOrdering | None:
+        """Innermost: what every other capability made of the request is what the model gets."""
+        return CapabilityOrdering(position="innermost")
+
+    async def wrap_run(
+        self, ctx: RunContext[Any], *, handler: Callable[[], Awaitable[AgentRunResult[Any]]]
+    ) -> AgentRunResult[Any]:
+        """Record the start and the end of a run."""
+        run = self._spare(self._begin, ctx)
+        if run is None:
+            return await handler()
+        try:
+            result = await handler()
+        except BaseException as error:
+            self._spare(self._end, run, ctx, None, error)
+            raise
+        self._spare(self._end, run, ctx, result, None)
+        return result
+
+    async def before_model_request(
+        self, ctx: RunContext[Any], request_context: ModelRequestContext
+    ) -> ModelRequestContext:
+        """Record a request before it is sent."""
+        if (run := self._run(ctx)) is not None:
+            self._spare(run.ask, request_context)
+        return request_context
+
+    async def wrap_model_request(
+        self,
+        ctx: RunContext[Any],
+        *,
+        request_context: ModelRequestContext,
+        handler: Callable[[ModelRequestContext], Awaitable[ModelResponse]],
+    ) -> ModelResponse:
+        """Record the answer or the failure of a request."""
+        run = self._run(ctx)
+        try:
+            response = await handler(request_context)
+        except BaseException as error:
+            if run is not None:
+                self._spare(run.no_answer, error)
+            raise
+        if run is not None:
+            self._spare(run.answer, response, request_context.model)
+        return response
+
+    async def after_model_request(
+        self, ctx: RunContext[Any], *, request_context: ModelRequestContext, response: ModelResponse
+    ) -> ModelResponse:
+        """Record the answer before other capabilities change it."""
+        if (run := self._run(ctx)) is not None:
+            self._spare(run.answer, response, request_context.model)
+        return response
+
+    async def wrap_tool_validate(
+        self,
+        ctx: RunContext[Any],
+        *,
+        call: ToolCallPart,
+        tool_def: ToolDefinition,  # noqa: ARG002 (the hook's signature)
+        args: str | dict[str, Any],
+        handler: Callable[[str | dict[str, Any]], Awaitable[dict[str, Any]]],
+    ) -> dict[str, Any]:
+        """Record that a tool is called, and whether its arguments fit."""
+        run = self._run(ctx)
+        return await self._validated(run, call, functools.partial(handler, args))
+
+    async def wrap_tool_execute(
+        self,
+        ctx: RunContext[Any],
+        *,
+        call: ToolCallPart,
+        tool_def: ToolDefinition,  # noqa: ARG002 (the hook's signature)
+        args: dict[str, Any],
+        handler: Callable[[dict[str, Any]], Awaitable[Any]],
+    ) -> Any:
+        """Record what a tool returned or raised."""
+        run = self._run(ctx)
+        return await self._executed(run, call, functools.partial(handler, args), args)
+
+    async def wrap_output_validate(
+        self,
+        ctx: RunContext[Any],
+        *,
+        output_context: OutputContext,
+        output: str | dict[str, Any],
+        handler: Callable[[str | dict[str, Any]], Awaitable[Any]],
+    ) -> Any:
+        """Record the call of an output tool, and whether its arguments fit."""
+        run, call = self._output_call(ctx, output_context)
+        if call is None:
+            return await handler(output)
+        return await self._validated(run, call, functools.partial(handler, output))
+
+    async def wrap_output_process(
+        self,
+        ctx: RunContext[Any],
+        *,
+        output_context: OutputContext,
+        output: Any,
+        handler: Callable[[Any], Awaitable[Any]],
+    ) -> Any:
+        """Record what an output tool made of its arguments."""
+        run, call = self._output_call(ctx, output_context)
+        if call is None:
+            return await handler(output)
+        return await self._executed(run, call, functools.partial(handler, output), output)
+
+    async def _validated(
+        self, run: RunRecord | None, part: ToolCallPart, work: Callable[[], Awaitable[T]]
+    ) -> T:
+        call = None if run is None else self._spare(run.call_begins, part)
+        try:
+            arguments = await work()
+        except BaseException as error:
+            if call is not None:
+                call.refused = self._spare(refusal, error)
+            raise
+        if call is not None:
+            call.arguments = self._spare(jsonable, arguments)
+        return arguments
+
+    async def _executed(
+        self, run: RunRecord | None, part: ToolCallPart, work: Callable[[], Awaitable[Any]], arguments: Any
+    ) -> Any:
+        call = None if run is None else self._spare(run.call_begins, part)
+        if run is None or call is None:
+            return await work()
+        call.arguments = self._spare(jsonable, arguments)
+        token = _parent.set(run)
+        started = time.perf_counter()
+        try:
+            result = await work()
+        except BaseException as error:
+            self._spare(self._finish, run, call, started, functools.partial(failure, error))
+            raise
+        finally:
+            _parent.reset(token)
+        self._spare(self._finish, run, call, started, functools.partial(_success, result))
+        return result
+
+    def _finish(self, run: RunRecord, call: Call, started: float, judge: Callable[[], Verdict]) -> None:
+        latency = round((time.perf_counter() - started) * 1000, 3)
+        verdict = judge()
+        verdict.latency_ms = latency
+        run.call_ends(call, verdict)
+
+    def _output_call(
+        self, ctx: RunContext[Any], output_context: OutputContext
+    ) -> tuple[RunRecord | None, ToolCallPart | None]:
+        """The output tool's call, where there is one to record: not half a stream, and not twice."""
+        run, part = self._run(ctx), output_context.tool_call
+        if run is None or part is None or ctx.partial_output or run.call_is_over(part):
+            return None, None
+        return run, part
+
+    def _run(self, ctx: RunContext[Any]) -> RunRecord | None:
+        return self._runs.get(ctx.run_id or "")
+
+    def _begin(self, ctx: RunContext[Any]) -> RunRecord | None:
+        run_id = ctx.run_id or new_id()
+        if run_id in _recorded:
+            return None
+        parent = _parent.get()
+        run = RunRecord(
+            self._journal,
+            session_id=self._session_of(ctx, parent),
+            run_id=run_id,
+            parent_run_id=None if parent is None else parent.run_id,
+            agent=self._agent or getattr(ctx.agent, "name", None) or "agent",
+            model=ctx.model.model_name,
+            project=str(Path.cwd()),
+            metadata=jsonable(self._metadata),
+        )
+        _recorded.add(run_id)
+        self._runs[run_id] = run
+        return run
+
+    def _end(
+        self,
+        run: RunRecord,
+        ctx: RunContext[Any],
+        result: AgentRunResult[Any] | None,
+        error: BaseException | None,
+    ) -> None:
+        _recorded.discard(run.run_id)
+        self._runs.pop(run.run_id, None)
+        output: object = None if result is None else result.output
+        deferred: frozenset[str] = frozenset()
+        if isinstance(output, DeferredToolRequests):
+            deferred = frozenset(part.tool_call_id for part in (*output.calls, *output.approvals))
+        run.end(error, ctx.messages if result is None else result.all_messages(), deferred)
+
+    def _session_of(self, ctx: RunContext[Any], parent: RunRecord | None) -> str:
+        if callable(self._session_id):
+            return str(self._session_id(ctx))
+        if self._session_id is not None:
+            return self._session_id
+        if parent is not None:
+            return parent.session_id
+        return ctx.conversation_id or new_id()
+
+    def _spare(self, work: Callable[..., T], *arguments: Any) -> T | None:
+        """Do the recorder's own work; a fault in it is nothing to the agent."""
+        try:
+            return work(*arguments)
+        except Exception as error:
+            self.faults += 1
+            if self.faults == 1:
+                logger.warning(
+                    "Tracemill's recorder failed (%s: %s); the agent goes on, its record may have gaps.",
+                    type(error).__name__,
+                    error,
+                )
+            return None
+
+
+def _success(result: Any) -> Verdict:
+    # A tool may wrap what it returns to add content for the model; the result is what it wrapped.
+    return Verdict("ok", result=jsonable(getattr(result, "return_value", result)))

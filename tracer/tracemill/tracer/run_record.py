@@ -1,0 +1,225 @@
+"""The record of one run of an agent: its requests, responses and tool calls.
+
+In: what the recorder's hooks see, in whatever order the major version of Pydantic AI calls them. Out: events,
+each of them once. A tool call that no hook followed to its end is settled from its answer in the next
+request, or when the run is over.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from tracemill.tracer import events
+from tracemill.tracer.conversion import payload, response_message, serving_model
+from tracemill.tracer.journal import DeferredCall, Journal
+from tracemill.tracer.tool_calls import (
+    Call,
+    Verdict,
+    answered,
+    answers,
+    describe,
+    is_cancellation,
+    unanswered,
+)
+
+if TYPE_CHECKING:
+    from pydantic_ai.messages import ModelMessage, ModelResponse, ToolCallPart
+    from pydantic_ai.models import Model, ModelRequestContext
+
+
+class RunRecord:
+    """Follows one run and writes its events."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        *,
+        session_id: str,
+        run_id: str,
+        parent_run_id: str | None,
+        agent: str,
+        model: str,
+        project: str,
+        metadata: Mapping[str, Any],
+    ) -> None:
+        self.session_id = session_id
+        self.run_id = run_id
+        self._journal = journal
+        self._started = time.perf_counter()
+        self._step = 0
+        self._request_id: str | None = None
+        self._asked: float | None = None
+        """When the open request was sent; None once it is answered."""
+        self._cut_off_ms: float | None = None
+        """How long the open request took until its stream was cancelled."""
+        self._offered: frozenset[str] = frozenset()
+        self._calls: list[Call] = []
+        journal.open_session(session_id, agent, project, metadata)
+        journal.spool.write(
+            events.run_start(session_id, run_id, parent_run_id=parent_run_id, agent=agent, model=model)
+        )
+
+    def ask(self, context: ModelRequestContext) -> None:
+        """A request is about to be sent."""
+        found = payload(context)
+        self._settle(answers(context.messages))
+        self._request_id = events.new_id()
+        self._offered = frozenset(tool["name"] for tool in found.tools)
+        self._journal.request(
+            self.session_id,
+            self._request_id,
+            run_id=self.run_id,
+            step=self._step,
+            model=context.model.model_name,
+            messages=found.messages,
+            tools=found.tools,
+        )
+        self._step += 1
+        self._cut_off_ms = None
+        self._asked = time.perf_counter()
+
+    def answer(self, response: ModelResponse, model: Model) -> None:
+        """The open request is answered; later sightings of the answer are ignored."""
+        if self._asked is None or self._request_id is None:
+            return
+        latency = _milliseconds_since(self._asked)
+        self._asked = None
+        self._journal.spool.write(
+            events.response(
+                self.session_id,
+                self._request_id,
+                message_id=self._journal.spool.message(response_message(response, serving_model(model))),
+                finish_reason=response.finish_reason,
+                input_tokens=response.usage.input_tokens,
+                output_tokens=response.usage.output_tokens,
+                latency_ms=latency,
+            )
+        )
+        waiting = [call for call in self._calls if not call.ended]
+        asked = [Call.of(part, self._request_id) for part in response.parts if part.part_kind == "tool-call"]
+        self._calls = waiting + asked
+
+    def no_answer(self, error: BaseException) -> None:
+        """The open request failed; a cancelled one waits for the end of the run to learn why."""
+        if self._asked is None or self._request_id is None:
+            return
+        latency = _milliseconds_since(self._asked)
+        if is_cancellation(error):
+            self._cut_off_ms = latency
+        else:
+            self._fail_request(describe(error), latency)
+
+    def call_begins(self, part: ToolCallPart) -> Call:
+        """A call is being validated; it is the one asked for, or an answer to a deferred one."""
+        call = next((c for c in self._calls if c.tool_call_id == part.tool_call_id and not c.ended), None)
+        if call is None:
+            call = self._adopted(part.tool_call_id) or Call.of(part, self._request_id)
+            self._calls.append(call)
+        call.refused = None
+        self._write_start(call)
+        return call
+
+    def call_is_over(self, part: ToolCallPart) -> bool:
+        """Whether the record of this call is complete already."""
+        return any(c.tool_call_id == part.tool_call_id and c.ended for c in self._calls)
+
+    def call_ends(self, call: Call, verdict: Verdict) -> None:
+        """A call has its result."""
+        if call.ended:
+            return
+        self._write_start(call)
+        call.ended = True
+        self._journal.spool.write(
+            events.tool_end(
+                self.session_id,
+                call.call_id,
+                status=verdict.status,
+                arguments=call.arguments,
+                result=verdict.result,
+                error=verdict.error,
+                latency_ms=verdict.latency_ms,
+            )
+        )
+        if verdict.status == "deferred":
+            self._journal.defer(
+                self.session_id,
+                DeferredCall(call.request_id, call.tool_call_id, call.tool, call.raw_arguments),
+            )
+
+    def end(
+        self, error: BaseException | None, messages: Sequence[ModelMessage], deferred: frozenset[str]
+    ) -> None:
+        """The run is over; `deferred` are the ids of the calls it leaves to somebody else."""
+        why = None if error is None else describe(error)
+        if self._asked is not None:
+            latency = self._cut_off_ms
+            self._fail_request(
+                why or "abandoned", _milliseconds_since(self._asked) if latency is None else latency
+            )
+        self._settle(answers(messages))
+        for call in [call for call in self._calls if not call.ended]:
+            verdict = unanswered(call, self._offered, deferred)
+            if verdict is not None:
+                self.call_ends(call, verdict)
+            else:
+                self._write_start(call)
+        status: events.RunStatus = "ok"
+        if error is not None:
+            status = "cancelled" if is_cancellation(error) else "error"
+        self._journal.spool.write(
+            events.run_end(
+                self.session_id,
+                self.run_id,
+                status=status,
+                error=why if status == "error" else None,
+                latency_ms=_milliseconds_since(self._started),
+            )
+        )
+
+    def _settle(self, parts: Mapping[str, Any]) -> None:
+        known = {call.tool_call_id for call in self._calls}
+        for tool_call_id in parts:
+            if tool_call_id not in known and (call := self._adopted(tool_call_id)) is not None:
+                self._calls.append(call)
+        for call in self._calls:
+            if not call.ended and call.tool_call_id in parts:
+                offered = self._offered or frozenset({call.tool})
+                self.call_ends(call, answered(call, parts[call.tool_call_id], offered))
+
+    def _adopted(self, tool_call_id: str) -> Call | None:
+        """The call of an earlier run that this run answers."""
+        earlier = self._journal.deferred(self.session_id, tool_call_id)
+        if earlier is None:
+            return None
+        return Call(earlier.request_id, earlier.tool_call_id, earlier.tool, earlier.raw_arguments)
+
+    def _fail_request(self, why: str, latency_ms: float) -> None:
+        self._asked = None
+        if self._request_id is not None:
+            self._journal.spool.write(
+                events.response(
+                    self.session_id, self._request_id, message_id=None, error=why, latency_ms=latency_ms
+                )
+            )
+
+    def _write_start(self, call: Call) -> None:
+        if call.started:
+            return
+        call.started = True
+        self._journal.spool.write(
+            events.tool_start(
+                self.session_id,
+                call.call_id,
+                run_id=self.run_id,
+                request_id=call.request_id,
+                tool_call_id=call.tool_call_id,
+                tool=call.tool,
+                raw_arguments=call.raw_arguments,
+            )
+        )
+
+
+def _milliseconds_since(start: float) -> float:
+    return round((time.perf_counter() - start) * 1000, 3)
