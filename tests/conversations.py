@@ -1,4 +1,4 @@
-"""Conversations as `warehouse.read.conversations` gives them, made by hand for the tests of curation."""
+"""Conversations for the tests of curation: as rows of a frame, or as a session in a real spool."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from typing import Any
 import polars as pl
 from hypothesis import strategies as st
 
+from tracemill.tracer import events
+from tracemill.tracer.home import Home
 from tracemill.tracer.messages import Message, Tool, ToolCall
+from tracemill.tracer.spool import Spool
 
 SCHEMA = {
     "conversation_id": pl.String,
@@ -95,6 +98,61 @@ def conversation(
 
 def frame(*rows: dict[str, Any]) -> pl.LazyFrame:
     return pl.DataFrame(list(rows), schema=SCHEMA).lazy()
+
+
+def record(
+    home: Home,
+    session: str,
+    messages: Sequence[Message],
+    *,
+    tools: Sequence[Tool] = (READ,),
+    outcome: events.Verdict | None = "good",
+    status: events.ToolStatus = "ok",
+    at: float = 1e9,
+    **metadata: Any,
+) -> None:
+    """Write a session to the spool as an agent would have: a request for each assistant turn, every call done; `at` is Unix time."""
+    spool = Spool(home)
+    spool.write(
+        events.session(
+            session, agent="coder", project="/p", source="test", metadata=metadata, ts=at, id=f"{session}-0"
+        )
+    )
+    toolset = spool.toolset(tools)
+    names = [spool.message(message) for message in messages]
+    previous, kept = None, 0
+    for position, message in enumerate(messages):
+        if message["role"] != "assistant":
+            continue
+        request = f"{session}-{position}"
+        spool.write(
+            events.request(
+                session,
+                request,
+                run_id=f"{session}-run",
+                step=position,
+                model="m",
+                previous=previous,
+                kept=kept,
+                added=names[kept:position],
+                toolset_id=toolset,
+                ts=at + position,
+            )
+        )
+        spool.write(events.response(session, request, message_id=names[position], ts=at + position))
+        for wanted in message.get("tool_calls", []):
+            call_id = f"{request}-{wanted['id']}"
+            start = {"run_id": f"{session}-run", "request_id": request, "tool_call_id": wanted["id"]}
+            spool.write(
+                events.tool_start(
+                    session, call_id, **start, tool=wanted["name"], raw_arguments=wanted["arguments"]
+                )
+            )
+            spool.write(events.tool_end(session, call_id, status=status))
+        previous, kept = request, position
+    if outcome:
+        spool.write(events.outcome(session, outcome=outcome, source="test"))
+    spool.close()
 
 
 _some = st.sampled_from

@@ -43,16 +43,17 @@ class _Row(BaseModel, extra="forbid", strict=True):
 
 @dataclass(frozen=True)
 class Dataset:
-    """A checked data set; `reused` says that an export found it already written."""
+    """A checked data set; `digest` is the SHA-256 of its row files, `reused` says it was there before."""
 
     folder: Path
     manifest: Manifest | None
+    digest: str
     reused: bool = False
     _rows: dict[Split, list[Row]] = field(default_factory=dict[Split, list[Row]], repr=False)
 
     @property
     def name(self) -> str:
-        """The name of the folder, which is the data set's id in the warehouse."""
+        """The data set's id in the warehouse: the name of its folder."""
         return self.folder.name
 
     def rows(self, split: Split) -> list[Row]:
@@ -67,18 +68,21 @@ def load(folder: Path) -> Dataset:
     manifest = _manifest(folder / FILE)
     rows: dict[Split, list[Row]] = {}
     seen: dict[str, str] = {}
+    digest = hashlib.sha256()
     for split in SPLITS:
         file = folder / f"{split}.jsonl"
         if not file.exists() and manifest is None:
             continue
         data = _read(file)
-        if manifest and hashlib.sha256(data).hexdigest() != manifest.files[file.name]:
+        found = hashlib.sha256(data).hexdigest()
+        if manifest and found != manifest.files.get(file.name):
             raise DatasetError(
                 f"{file} is not the file that was exported: its SHA-256 differs from {FILE}; "
                 f"export again, or delete {FILE} to use your own version."
             )
+        digest.update(f"{file.name} {found}\n".encode())
         rows[split] = _rows(data, split, file, manifest is None, seen)
-    return Dataset(folder, manifest, _rows=rows)
+    return Dataset(folder, manifest, digest.hexdigest(), _rows=rows)
 
 
 def _manifest(file: Path) -> Manifest | None:
