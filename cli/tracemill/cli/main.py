@@ -17,10 +17,13 @@ from typing import Annotated, Any
 import typer
 
 from tracemill.cli import output
+from tracemill.cli.export import export
 from tracemill.tracer.errors import TracemillError
 
 # (name, function, heading in --help, example); the order here is the order in --help.
-COMMANDS: list[tuple[str, Callable[..., Any], str, str]] = []
+COMMANDS: list[tuple[str, Callable[..., Any], str, str]] = [
+    ("export", export, "Learn", "tracemill export --recipe default --model smollm2-135m"),
+]
 
 
 def _version(wanted: bool) -> None:
