@@ -7,10 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tracemill.evaluate.comparison import Group, make_group
 from tracemill.evaluate.errors import EvaluationError
+from tracemill.tracer.messages import parse_arguments
+
+if TYPE_CHECKING:
+    from pydantic_ai.messages import ModelMessage
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,23 @@ class LiveComparison:
     base: list[LiveResult]
     adapter: list[LiveResult]
     group: Group
+
+
+def executed_calls(history: Sequence[ModelMessage]) -> list[ExecutedCall]:
+    """The calls of a run in the order of their results, refused and unknown ones as not ok."""
+    parts = [part for message in history for part in message.parts]
+    asked = {part.tool_call_id: part for part in parts if part.part_kind == "tool-call"}
+    calls: list[ExecutedCall] = []
+    for part in parts:
+        if part.part_kind == "tool-return":
+            ok, text = part.outcome == "success", part.model_response_str()
+        elif part.part_kind == "retry-prompt" and part.tool_name is not None:
+            ok, text = False, part.model_response()  # how Pydantic AI 1 tells a refused call
+        else:
+            continue
+        call = asked[part.tool_call_id]
+        calls.append(ExecutedCall(call.tool_name, parse_arguments(call.args), text, ok))
+    return calls
 
 
 def compare_live(base: Sequence[LiveResult], adapter: Sequence[LiveResult]) -> LiveComparison:
