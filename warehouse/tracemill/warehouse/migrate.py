@@ -64,8 +64,12 @@ def migrate(connection: duckdb.DuckDBPyConnection, steps: Sequence[Migration] | 
     connection.begin()
     try:
         connection.execute(
-            "CREATE TABLE IF NOT EXISTS migrations (version INTEGER PRIMARY KEY, name VARCHAR NOT NULL, "
-            "applied TIMESTAMP NOT NULL)"
+            """CREATE TABLE IF NOT EXISTS migrations
+                 (version INTEGER PRIMARY KEY, name VARCHAR NOT NULL, applied TIMESTAMP NOT NULL);
+               COMMENT ON TABLE migrations IS 'Which versions of the schema were applied, and when.';
+               COMMENT ON COLUMN migrations.version IS 'Number of the step.';
+               COMMENT ON COLUMN migrations.name IS 'Its script.';
+               COMMENT ON COLUMN migrations.applied IS 'When.';"""
         )
         for step in missing:
             connection.execute(step.sql)

@@ -20,7 +20,7 @@ from tracemill.warehouse.errors import QueryError, WarehouseError
 if TYPE_CHECKING:
     import polars as pl
 
-# What polars cannot take over from Arrow, by the first word of the DuckDB type.
+# Types, or parts of types, that polars cannot take over from Arrow.
 _SHOWN_AS_TEXT = ("INTERVAL", "UNION", "VARIANT", "BIGNUM", "BIT")
 
 _CONVERSATIONS = """
@@ -62,6 +62,8 @@ def connect(home: Home) -> duckdb.DuckDBPyConnection:
         ) from error
     connection.execute("USE traces")
     for setting in (
+        "TimeZone = 'UTC'",
+        "python_enable_replacements = false",  # else a query could read our own variables
         f"temp_directory = '{_quoted(str(home.root / f'spill-{os.getpid()}'))}'",
         "autoload_known_extensions = false",
         "autoinstall_known_extensions = false",
@@ -80,10 +82,21 @@ def query(home: Home, sql: str) -> pl.DataFrame:
         relation = connection.sql(_single(connection, sql))
         # The subquery gives columns of one name different names, which polars insists on.
         relation = relation.select("*")
-        texts = [
-            _as_text(name, str(kind)) for name, kind in zip(relation.columns, relation.types, strict=True)
+        columns = [
+            _plain(name, str(kind)) for name, kind in zip(relation.columns, relation.types, strict=True)
         ]
-        return pl.DataFrame(relation.select(", ".join(texts)))
+        return pl.DataFrame(_Stream(relation.select(", ".join(columns)).__arrow_c_stream__()))
+
+
+class _Stream:
+    """An Arrow stream that outlives its reading; polars never gives back one that nobody else holds."""
+
+    def __init__(self, capsule: object) -> None:
+        self.capsule = capsule
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+        del requested_schema
+        return self.capsule
 
 
 def conversations(home: Home, where: str | None = None) -> pl.LazyFrame:
@@ -126,8 +139,10 @@ def _single(connection: duckdb.DuckDBPyConnection, sql: str) -> str:
     return statements[0].query
 
 
-def _as_text(name: str, kind: str) -> str:
+def _plain(name: str, kind: str) -> str:
     column = '"' + name.replace('"', '""') + '"'
+    if kind == "HUGEINT":  # what sum() gives
+        return f"CAST({column} AS BIGINT) AS {column}"
     return (
         f"CAST({column} AS VARCHAR) AS {column}" if any(word in kind for word in _SHOWN_AS_TEXT) else column
     )

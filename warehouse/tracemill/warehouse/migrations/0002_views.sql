@@ -32,10 +32,13 @@ CREATE VIEW conversation_requests AS
 WITH RECURSIVE chain AS (
   SELECT request_id AS conversation_id, request_id, previous_request_id, kept AS first_position,
          kept + len(added) AS length, kept + len(added) AS reach, sent
-  FROM requests AS r
+  FROM requests AS r LEFT JOIN responses AS a USING (request_id)
+  -- A later request continues it if it keeps all of its messages and goes on with an answer. One that asks the
+  -- same again, or goes on without the answer, does not: the answer stands in no other conversation.
   WHERE NOT EXISTS (
-    FROM requests AS later
+    FROM requests AS later LEFT JOIN messages AS next ON next.message_id = later.added[1]
     WHERE later.previous_request_id = r.request_id AND later.kept = r.kept + len(r.added)
+      AND (a.message_id IS NULL OR coalesce(next.role = 'assistant', len(later.added) > 0))
   )
   UNION
   SELECT c.conversation_id, r.request_id, r.previous_request_id, r.kept, r.kept + len(r.added),
@@ -45,7 +48,7 @@ WITH RECURSIVE chain AS (
 )
 SELECT conversation_id, request_id, first_position, reach, reach = length AS whole, sent FROM chain;
 COMMENT ON VIEW conversation_requests IS
-  'The requests a conversation is made of: one that no other request continues in full, and those it continues.';
+  'The requests a conversation is made of: one that no later request continues, and those it continues.';
 COMMENT ON COLUMN conversation_requests.conversation_id IS 'Conversation: its last request.';
 COMMENT ON COLUMN conversation_requests.request_id IS 'A request it continues, or itself.';
 COMMENT ON COLUMN conversation_requests.first_position IS 'Position of the first message this request added.';

@@ -1,0 +1,132 @@
+"""Sessions as a person reads them: the list, one by the beginning of its id, what was said and done in it.
+
+In: a home with a snapshot. Out: plain dicts with the names of the columns they come from (docs/schema.md).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any, cast
+
+import duckdb
+
+from tracemill.tracer.home import Home
+from tracemill.warehouse.errors import QueryError
+from tracemill.warehouse.read import connect
+
+Row = dict[str, Any]
+
+
+def overview(
+    home: Home, *, outcome: str | None = None, agent: str | None = None, limit: int | None = None
+) -> list[Row]:
+    """Rows of the view session_overview, newest first; `outcome` may be `none` for sessions without one."""
+    with connect(home) as connection:
+        return _rows(
+            connection,
+            "SELECT * FROM session_overview WHERE ($outcome IS NULL OR coalesce(outcome, 'none') = $outcome) "
+            "AND ($agent IS NULL OR agent = $agent) ORDER BY started DESC, session_id LIMIT $limit",
+            {"outcome": outcome, "agent": agent, "limit": limit},
+        )
+
+
+def find(home: Home, prefix: str) -> str:
+    """The id of the one session whose id is `prefix` or begins with it; QueryError if there is not one."""
+    with connect(home) as connection:
+        rows = _rows(
+            connection,
+            "SELECT session_id FROM sessions WHERE starts_with(session_id, $prefix) ORDER BY ALL LIMIT 4",
+            {"prefix": prefix},
+        )
+    found = [cast("str", row["session_id"]) for row in rows]
+    if prefix in found or len(found) == 1:
+        return found[0]
+    if not found:
+        raise QueryError(f"No session id begins with {prefix!r}; `tracemill sessions` lists them.")
+    listed = ", ".join(found[:3]) + (", ..." if len(found) > 3 else "")
+    raise QueryError(f"Several session ids begin with {prefix!r} ({listed}); write more of it.")
+
+
+def short_ids(home: Home) -> dict[str, str]:
+    """For every session, the shortest beginning of its id, of 8 characters or more, that no other has."""
+    with connect(home) as connection:
+        rows = _rows(connection, "SELECT session_id FROM sessions ORDER BY session_id", {})
+    ids = [cast("str", row["session_id"]) for row in rows]
+    shared = [_common(one, other) for one, other in pairwise(ids)]
+    needed = (
+        [max(before, after) + 1 for before, after in zip([0, *shared], [*shared, 0], strict=True)]
+        if ids
+        else []
+    )
+    return {one: one[: max(8, length)] for one, length in zip(ids, needed, strict=True)}
+
+
+def transcript(home: Home, session_id: str) -> Row:
+    """Everything about one session: its overview, its runs with their steps, the labels given.
+
+    A step is one request: the `messages` that were new to the model, the `response` to them, and the tool
+    `calls` it asked for. `other_calls` of a run are those that no recorded response asked for.
+    """
+    with connect(home) as connection:
+        about = {"id": session_id}
+        session = _rows(connection, "SELECT * FROM session_overview WHERE session_id = $id", about)[0]
+        runs = _rows(connection, "SELECT * FROM runs WHERE session_id = $id ORDER BY started, run_id", about)
+        calls = _rows(connection, "SELECT * FROM tool_calls WHERE session_id = $id ORDER BY started", about)
+        steps = _rows(connection, _STEPS, about)
+        outcomes = _rows(connection, "SELECT * FROM outcomes WHERE session_id = $id ORDER BY decided", about)
+        feedback = _rows(connection, "SELECT * FROM feedback WHERE session_id = $id ORDER BY given", about)
+    answered: set[str] = set()
+    for step in steps:
+        step["messages"] = [
+            json.loads(body)
+            for name, body in zip(step.pop("added"), step.pop("bodies"), strict=True)
+            if name not in answered and body is not None
+        ]
+        step["response"] = json.loads(step["response"]) if step["response"] else None
+        step["calls"] = [call for call in calls if call["request_id"] == step["request_id"]]
+        answered.add(step.pop("message_id") or "")
+    known = {run["run_id"] for run in runs}
+    lost = dict.fromkeys(item["run_id"] for item in (*steps, *calls) if item["run_id"] not in known)
+    runs += [{"run_id": run_id, "agent": None, "model": None, "status": "unfinished"} for run_id in lost]
+    asked = {step["request_id"] for step in steps}
+    for run in runs:
+        run["steps"] = [step for step in steps if step["run_id"] == run["run_id"]]
+        run["other_calls"] = [
+            call for call in calls if call["run_id"] == run["run_id"] and call["request_id"] not in asked
+        ]
+    return {"session": session, "runs": runs, "outcomes": outcomes, "feedback": feedback}
+
+
+_STEPS = """
+SELECT r.request_id, r.run_id, r.step, r.model, r.sent, r.added,
+       list_transform(r.added, lambda id: bodies[id]) AS bodies,
+       a.message_id, m.message AS response, a.finish_reason, a.input_tokens, a.output_tokens, a.latency_ms,
+       a.error
+FROM requests AS r
+LEFT JOIN responses AS a USING (request_id)
+LEFT JOIN messages AS m USING (message_id)
+CROSS JOIN (
+  SELECT map_from_entries(list((message_id, message))) AS bodies FROM messages
+  WHERE message_id IN (SELECT unnest(added) FROM requests WHERE session_id = $id)
+)
+WHERE r.session_id = $id
+ORDER BY r.sent, r.step
+"""
+
+
+def _rows(connection: duckdb.DuckDBPyConnection, sql: str, values: Row) -> list[Row]:
+    found = connection.execute(sql, values or None)
+    names = [column[0] for column in found.description]
+    return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
+
+
+def _common(one: Sequence[str], other: Sequence[str]) -> int:
+    """How many characters two strings begin with in common."""
+    same = 0
+    for left, right in zip(one, other, strict=False):
+        if left != right:
+            break
+        same += 1
+    return same
