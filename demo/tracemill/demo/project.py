@@ -101,6 +101,10 @@ class Vocabulary:
         """An adjective and a noun, such as `amber lantern`."""
         return f"{self.draw('adjectives')} {self.noun()}"
 
+    def folder(self, kind: str) -> str:
+        """A name for a folder of `kind`: what such folders are called, or as often just a noun."""
+        return self.draw(kind) if self._rng.random() < 0.5 else self.noun()
+
     def file(self, folder: str, *endings: str) -> str:
         """A new path in `folder`; some names have two words."""
         stem = f"{self.noun()}_{self.noun()}" if self._rng.random() < 0.25 else self.noun()
@@ -142,7 +146,7 @@ def project(seed: int, split: Split) -> Project:
     draw = Vocabulary(split, rng)
     made: dict[str, str] = {f"{draw.noun()}.toml": f'name = "{draw.noun()}"\n'}
     modules = _modules(draw, rng, made)
-    docs, config, data, bin_ = (draw.draw(kind) for kind in ("docs", "settings", "data", "scripts"))
+    docs, config, data, bin_ = (draw.folder(kind) for kind in ("docs", "settings", "data", "scripts"))
     pages = {draw.file(docs, "md", "txt"): draw.pair() for _ in range(rng.randint(2, 3))}
     for path, phrase in pages.items():
         made[path] = (
@@ -155,7 +159,7 @@ def project(seed: int, split: Split) -> Project:
     plain, greeter = (Script(draw.file(bin_, "py"), says) for says in (draw.pair(), draw.draw("adjectives")))
     made[plain.path] = f'print("{plain.says}")\n'
     made[greeter.path] = f'import sys\n\nprint("{greeter.says}", sys.argv[1])\n'
-    memo = draw.file(draw.draw("notes"), "txt", "md")
+    memo = draw.file(draw.folder("notes"), "txt", "md")
     made[memo] = draw.line() + "\n"
     return Project(made, modules, pages, settings, tables, memo, plain, greeter)
 
@@ -172,7 +176,7 @@ _SENTENCES = (
 
 def _modules(draw: Vocabulary, rng: random.Random, made: dict[str, str]) -> tuple[Module, ...]:
     """Two or three modules, the first with a test; their files go into `made`."""
-    package, tests = draw.noun(), draw.draw("tests")
+    package, tests = draw.noun(), draw.folder("tests")
     nested = f"{draw.draw('code')}/{draw.noun()}"
     modules: list[Module] = []
     for index in range(rng.randint(2, 3)):

@@ -12,15 +12,15 @@ from pathlib import Path
 
 from pydantic_ai import UsageLimits
 from pydantic_ai.capabilities import AbstractCapability
-from pydantic_ai.messages import InstructionPart, ModelMessage
+from pydantic_ai.messages import InstructionPart
 from pydantic_ai.models import Model
 
 from tracemill.demo.agent import INSTRUCTIONS, coding_agent
 from tracemill.demo.policy import scripted_policy
 from tracemill.demo.tasks import Task
-from tracemill.evaluate.live_results import ExecutedCall
+from tracemill.evaluate.live_results import ExecutedCall, executed_calls
 from tracemill.tracer.conversion import from_model_messages
-from tracemill.tracer.messages import Message, parse_arguments
+from tracemill.tracer.messages import Message
 
 MOST_REQUESTS = 12
 """Requests to the model before a run is given up; the longest plan needs four."""
@@ -50,20 +50,3 @@ async def rollout(
     history = result.all_messages()
     messages = from_model_messages(history, [InstructionPart(content=INSTRUCTIONS)], chosen)
     return Rollout(messages, executed_calls(history), result.output)
-
-
-def executed_calls(history: Sequence[ModelMessage]) -> list[ExecutedCall]:
-    """The calls of a finished run in the order of their results."""
-    parts = [part for message in history for part in message.parts]
-    asked = {part.tool_call_id: part for part in parts if part.part_kind == "tool-call"}
-    calls: list[ExecutedCall] = []
-    for part in parts:
-        if part.part_kind == "tool-return":
-            ok, text = part.outcome == "success", part.model_response_str()
-        elif part.part_kind == "retry-prompt" and part.tool_name is not None:
-            ok, text = False, part.model_response()  # how Pydantic AI 1 tells a refused call
-        else:
-            continue
-        call = asked[part.tool_call_id]
-        calls.append(ExecutedCall(call.tool_name, parse_arguments(call.args), text, ok))
-    return calls
