@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable
 from typing import Any
@@ -19,6 +20,11 @@ pytest.importorskip("openai", reason="the chat model of pydantic-ai-slim[openai]
 class City(BaseModel):
     name: str
     people: int
+
+
+def run(agent: Agent[Any, Any], prompt: Any, **options: Any) -> Any:
+    """Run to the end in an event loop that is closed again, which `run_sync` does not do."""
+    return asyncio.run(agent.run(prompt, **options))
 
 
 def chat_model(url: str) -> Model:
@@ -113,7 +119,7 @@ def test_tools_retries_and_structured_output(
     def nothing() -> None:
         return None
 
-    result = agent.run_sync("How many people?")
+    result = run(agent, "How many people?")
     assert result.output == City(name="Rome", people=3)
     assert_recorded_as_sent(chat_server, recorded)
 
@@ -132,8 +138,8 @@ def test_a_continued_conversation_and_rejected_text(
             raise ModelRetry("Say yes, please.")
         return text
 
-    first = agent.run_sync("Well?")
-    agent.run_sync(["And ", "now?"], message_history=first.all_messages())
+    first = run(agent, "Well?")
+    run(agent, ["And ", "now?"], message_history=first.all_messages())
     assert_recorded_as_sent(chat_server, recorded)
     record = recorded()
     assert len({request["session_id"] for request in record.of("request")}) == 1
@@ -147,7 +153,7 @@ def test_output_described_in_the_prompt(home: Home, chat_server: Any, recorded: 
     agent = Agent(
         chat_model(chat_server.url), output_type=PromptedOutput(City), capabilities=[Recorder(home)]
     )
-    agent.run_sync("How many people?")
+    run(agent, "How many people?")
     assert_recorded_as_sent(chat_server, recorded)
 
 
@@ -165,7 +171,7 @@ def test_reasoning(home: Home, chat_server: Any, recorded: Callable[[], Any], fi
     def look() -> str:
         return "seen"
 
-    agent.run_sync("Look.")
+    run(agent, "Look.")
     assert_recorded_as_sent(chat_server, recorded)
 
 
@@ -180,7 +186,7 @@ def test_text_that_is_no_json_object_stays_as_written(
     def look(place: str) -> str:
         return place
 
-    agent.run_sync("Look.")
+    run(agent, "Look.")
     record = recorded()
     answers = [record.bodies[response["message_id"]] for response in record.of("response")]
     assert [message["tool_calls"][0]["arguments"] for message in answers[:-1]] == written

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
@@ -108,13 +109,18 @@ def offered_tools(parameters: ModelRequestParameters) -> list[Tool]:
 
 def jsonable(value: object) -> Any:
     """Any Python value as JSON: models and dataclasses as objects, what has no form as its `repr`."""
-    return to_jsonable_python(
-        value,
-        by_alias=True,
-        bytes_mode="base64",
-        inf_nan_mode="strings",
-        fallback=repr,
-    )
+    return _finite(to_jsonable_python(value, by_alias=True, bytes_mode="base64", fallback=repr))
+
+
+def _finite(value: Any) -> Any:
+    # NaN and the infinities are numbers to Python only.
+    if isinstance(value, float):
+        return value if math.isfinite(value) else str(value)
+    if isinstance(value, list):
+        return [_finite(item) for item in cast("list[Any]", value)]
+    if isinstance(value, dict):
+        return {name: _finite(item) for name, item in cast("dict[str, Any]", value).items()}
+    return value
 
 
 def _request_messages(parts: Sequence[Any]) -> Iterator[Message]:

@@ -97,9 +97,12 @@ class RunRecord:
                 latency_ms=latency,
             )
         )
-        waiting = [call for call in self._calls if not call.ended]
-        asked = [Call.of(part, self._request_id) for part in response.parts if part.part_kind == "tool-call"]
-        self._calls = waiting + asked
+        # An output tool is called while its response still streams.
+        early = {call.tool_call_id for call in self._calls if call.request_id == self._request_id}
+        self._calls = [call for call in self._calls if not call.ended or call.tool_call_id in early]
+        for part in response.parts:
+            if part.part_kind == "tool-call" and part.tool_call_id not in early:
+                self._calls.append(Call.of(part, self._request_id))
 
     def no_answer(self, error: BaseException) -> None:
         """The open request failed; a cancelled one waits for the end of the run to learn why."""
