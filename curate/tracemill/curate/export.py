@@ -53,7 +53,7 @@ def export(
         raise ExportError(f"{name!r} cannot name a data set; use letters, digits, '.', '_' and '-'.")
     curated = curate(conversations(home, where=plan.where), plan.steps, progress)
     rows, curated = form(curated, chat, progress)
-    _refuse_nothing(curated, plan)
+    _refuse_nothing(curated, where)
     placed = assign(curated.rows, plan.split)
     by_split = _by_split(placed, rows)
     _refuse_leaks(by_split, placed)
@@ -72,7 +72,7 @@ def export(
 def _narrowed(recipe: Recipe, where: str | None, seed: int | None) -> Recipe:
     parts = [part for part in (recipe.where, where) if part]
     split = recipe.split if seed is None else recipe.split.model_copy(update={"seed": seed})
-    return replace(recipe, where=" AND ".join(f"({part})" for part in parts) or None, split=split)
+    return replace(recipe, where=" AND ".join(f"({part}\n)" for part in parts) or None, split=split)
 
 
 def _by_split(placed: pl.DataFrame, rows: Mapping[str, Row]) -> dict[Split, list[Row]]:
@@ -82,13 +82,13 @@ def _by_split(placed: pl.DataFrame, rows: Mapping[str, Row]) -> dict[Split, list
     return by_split
 
 
-def _refuse_nothing(curated: Curated, recipe: Recipe) -> None:
+def _refuse_nothing(curated: Curated, where: str | None) -> None:
     if curated.rows.height:
         return
     read = curated.counts[0].rows_in
     if not read:
-        match = f" where {recipe.where}" if recipe.where else ""
-        raise ExportError(f"There is no conversation{match} to export; record some with `tracemill record`.")
+        match = f" that meets {where!r}" if where else ""
+        raise ExportError(f"There is no conversation to export{match}; record some with `tracemill record`.")
     most = max(curated.counts, key=lambda count: count.dropped)
     reasons = ", ".join(f"{reason} {number}" for reason, number in most.reasons.items())
     mend = STEPS[most.step].mend if most.step in STEPS else "use a base model whose template renders them"

@@ -48,7 +48,7 @@ def curate(
         sieved = STEPS[name].run(curated.rows.lazy(), options)
         curated = curated.after(name, *pl.collect_all([sieved.kept, sieved.dropped]))
         if progress:
-            progress("steps", done, len(steps))
+            progress("curating", done, len(steps))
     return curated
 
 
@@ -78,8 +78,8 @@ def form(
                     "evidence": str(error),
                 }
             )
-        if progress:
-            progress(step, done, curated.rows.height)
+        if chat and progress:
+            progress("proving", done, curated.rows.height)
     kept = curated.rows.filter(pl.col("conversation_id").is_in(list(rows)))
     return rows, curated.after(step, kept, pl.DataFrame(failed, schema=DROPPED))
 
