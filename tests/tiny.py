@@ -7,11 +7,13 @@ once. Building it takes well under a second; the same seed gives the same weight
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from tracemill.curate.chat.template import TEMPLATE_FILE, chatml_tools
 
 SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+STOP = SPECIAL.index("<|im_end|>")
 SENTENCES = [
     "You are a helpful coding agent. Use the tools.",
     "Read the file src/app.py and tell me what the function main does.",
@@ -40,11 +42,43 @@ def tiny_model(folder: Path, seed: int = 0) -> Path:
         "vocab_size": vocabulary,
         "max_position_embeddings": 2048,
         "tie_word_embeddings": True,
-        "eos_token_id": SPECIAL.index("<|im_end|>"),
+        "eos_token_id": STOP,
     }
     (folder / "config.json").write_text(json.dumps(config, indent=2))
     mx.random.seed(seed)
     weights = dict(tree_flatten(Model(ModelArgs.from_dict(config)).parameters()))
+    mx.save_safetensors(str(folder / "model.safetensors"), weights, metadata={"format": "mlx"})
+    return folder
+
+
+def scripted_model(folder: Path, answer: Sequence[str]) -> Path:
+    """A Llama that answers every conversation with the pieces of `answer`, each a token, no two alike.
+
+    Its weights make each token the sign for the next: attention and MLP add nothing, and the output layer
+    maps the one-hot embedding of a token to its successor. The first piece follows the line break that ends
+    the generation prompt, the stop token follows the last.
+    """
+    import mlx.core as mx
+    from mlx.utils import tree_flatten
+    from mlx_lm.models.llama import Model, ModelArgs
+    from tokenizers import AddedToken, Tokenizer
+
+    tiny_model(folder)
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokenizer.add_tokens([AddedToken(piece, normalized=False) for piece in answer])
+    tokenizer.save(str(folder / "tokenizer.json"))
+    size = tokenizer.get_vocab_size()
+    config = json.loads((folder / "config.json").read_text())
+    width = -(-size // 8) * 8  # a whole number of heads
+    config |= {"vocab_size": size, "hidden_size": width, "tie_word_embeddings": False}
+    (folder / "config.json").write_text(json.dumps(config))
+    chain = [tokenizer.encode("\n").ids[-1], *(tokenizer.token_to_id(piece) for piece in answer), STOP]
+    weights = {
+        name: mx.ones(value.shape) if "norm" in name else mx.zeros(value.shape)
+        for name, value in dict(tree_flatten(Model(ModelArgs.from_dict(config)).parameters())).items()
+    }
+    weights["model.embed_tokens.weight"] = mx.eye(size, width)
+    weights["lm_head.weight"][mx.array(chain[1:]), mx.array(chain[:-1])] = 1.0
     mx.save_safetensors(str(folder / "model.safetensors"), weights, metadata={"format": "mlx"})
     return folder
 

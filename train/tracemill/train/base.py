@@ -99,7 +99,7 @@ def _shards(folder: Path) -> list[str]:
     return sorted(set(json.loads(index.read_text("utf-8"))["weight_map"].values())) if index.is_file() else []
 
 
-def folder_digest(folder: Path, tell: Progress) -> str:
+def folder_digest(folder: Path, tell: Progress = _silent) -> str:
     """SHA-256 over the sorted names of the model files in `folder` and the SHA-256 of each."""
     files = sorted({file for pattern in MODEL_FILES for file in folder.glob(pattern) if file.is_file()})
     digest = hashlib.sha256()
