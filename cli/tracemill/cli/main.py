@@ -18,10 +18,20 @@ import typer
 
 from tracemill.cli import output
 from tracemill.cli.export import export
+from tracemill.cli.ingest import ingest
+from tracemill.cli.label import label
+from tracemill.cli.sessions import sessions
+from tracemill.cli.show import show
+from tracemill.cli.sql import sql
 from tracemill.tracer.errors import TracemillError
 
 # (name, function, heading in --help, example); the order here is the order in --help.
 COMMANDS: list[tuple[str, Callable[..., Any], str, str]] = [
+    ("ingest", ingest, "Data", "tracemill ingest"),
+    ("sessions", sessions, "Data", "tracemill sessions --outcome bad --limit 20"),
+    ("show", show, "Data", "tracemill show 3f2a91c0"),
+    ("sql", sql, "Data", "tracemill sql 'SELECT tool, calls, errors FROM tool_stats'"),
+    ("label", label, "Data", "tracemill label 3f2a91c0 --bad --note 'deleted the wrong file'"),
     ("export", export, "Learn", "tracemill export --recipe default --model smollm2-135m"),
 ]
 

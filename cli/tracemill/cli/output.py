@@ -77,11 +77,16 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     _console().print(shown)
 
 
-def emit_json(value: object) -> None:
-    """Print one JSON document on standard output, indented, with nothing in it that acts on a terminal."""
+def json_text(value: object) -> str:
+    """One JSON document, indented, with nothing in it that acts on a terminal."""
     text = json.dumps(value, ensure_ascii=False, indent=2, default=_plain)
     # Inside JSON such characters stand only in strings, where the \\u escape means the same.
-    print(_UNSAFE.sub(lambda found: f"\\u{ord(found.group()):04x}", text))
+    return _UNSAFE.sub(lambda found: f"\\u{ord(found.group()):04x}", text)
+
+
+def emit_json(value: object) -> None:
+    """Print one JSON document on standard output."""
+    print(json_text(value))
 
 
 @contextmanager
