@@ -22,23 +22,32 @@ def publish(folder: Path, files: Mapping[str, bytes], about: Mapping[str, bytes]
     """
     try:
         folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        if folder.exists():
-            _refuse_other(folder, files)
-            for name, data in about.items():
-                _replace(folder / name, data)
-            return True
-        made = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-        try:
-            for name, data in {**files, **about}.items():
-                _write(made / name, data)
-            made.rename(folder)
-        finally:
-            shutil.rmtree(made, ignore_errors=True)
+        if not folder.exists() and _made(folder, {**files, **about}):
+            return False
+        _refuse_other(folder, files)
+        for name, data in about.items():
+            _replace(folder / name, data)
     except OSError as error:
         raise ExportError(
-            f"Cannot write the data set {folder}: {error.strerror}; mend that or name another."
+            f"Cannot write {folder}: {error.strerror}; mend that or choose another --name."
         ) from error
-    return False
+    return True
+
+
+def _made(folder: Path, files: Mapping[str, bytes]) -> bool:
+    """Write the folder under another name and move it; False if somebody else made it in the meantime."""
+    made = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    try:
+        for name, data in files.items():
+            _write(made / name, data)
+        made.rename(folder)
+    except OSError:
+        if folder.exists():
+            return False
+        raise
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+    return True
 
 
 def _refuse_other(folder: Path, files: Mapping[str, bytes]) -> None:
@@ -52,10 +61,12 @@ def _refuse_other(folder: Path, files: Mapping[str, bytes]) -> None:
 def _replace(file: Path, data: bytes) -> None:
     if file.is_file() and file.read_bytes() == data:
         return
-    descriptor, made = tempfile.mkstemp(prefix=f".{file.name}.", dir=file.parent)
-    with os.fdopen(descriptor, "wb") as stream:
-        stream.write(data)
-    Path(made).replace(file)
+    made = file.with_name(f".{file.name}.{os.getpid()}")
+    try:
+        _write(made, data)
+        made.replace(file)
+    finally:
+        made.unlink(missing_ok=True)
 
 
 def _write(file: Path, data: bytes) -> None:
