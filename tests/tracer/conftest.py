@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -112,3 +113,15 @@ def chat_server() -> Iterator[ChatServer]:
 def tracer_folder() -> Path:
     """The folder that must be on the path of a process that imports `tracemill.tracer` alone."""
     return Path(__file__).resolve().parents[2] / "tracer"
+
+
+@pytest.fixture
+def shared_architecture() -> Callable[[], dict[str, set[str]]]:
+    """Reads the table of event kinds out of `docs/architecture.md`."""
+
+    def read() -> dict[str, set[str]]:
+        text = (Path(__file__).resolve().parents[2] / "docs" / "architecture.md").read_text(encoding="utf-8")
+        rows = re.findall(r"^\| `(\w+)` \| (.*) \|$", text.partition("## Events")[2], re.MULTILINE)
+        return {kind: set(re.findall(r"\b([a-z]\w*)\b", re.sub(r"\([^)]*\)", "", row))) for kind, row in rows}
+
+    return read

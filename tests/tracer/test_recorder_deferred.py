@@ -167,6 +167,6 @@ def test_sessions_in_threads_and_tasks_do_not_mix(home: Home, recorded: Recordin
     assert len(record.of("run_end")) == 20
     for request in record.of("request"):
         text = " ".join(message["content"] for message in record.messages(request))
-        assert set(part[:2] for part in text.split() if part.startswith("s")) == {request["session_id"]}
+        assert {part[:2] for part in text.split() if part.startswith("s")} == {request["session_id"]}
     for call in record.tool_calls():
         assert call["result"] == call["session_id"]
