@@ -14,6 +14,7 @@ from tracemill.curate.chat.template import Chat
 from tracemill.evaluate.errors import EvaluationError
 from tracemill.evaluate.generate import generate, load_model
 from tracemill.evaluate.holdout import accuracy, evaluate_rows
+from tracemill.train.errors import TrainError
 
 
 @pytest.fixture(scope="module")
@@ -135,7 +136,7 @@ def test_a_folder_without_a_model_or_adapter_is_named(
     folder: Path, tmp_path: Path, make: Callable[[Path], None]
 ) -> None:
     make(tmp_path / "empty")
-    with pytest.raises(EvaluationError, match="is not an MLX model"):
+    with pytest.raises(TrainError, match="Cannot load the model in"):
         load_model(tmp_path / "empty")
     with pytest.raises(EvaluationError, match="is not an adapter of"):
         load_model(folder, tmp_path / "empty")

@@ -17,6 +17,7 @@ from typing import Annotated, Any
 import typer
 
 from tracemill.cli import output
+from tracemill.cli.evaluate import evaluate
 from tracemill.cli.export import export
 from tracemill.cli.ingest import ingest
 from tracemill.cli.label import label
@@ -33,6 +34,12 @@ COMMANDS: list[tuple[str, Callable[..., Any], str, str]] = [
     ("sql", sql, "Data", "tracemill sql 'SELECT tool, calls, errors FROM tool_stats'"),
     ("label", label, "Data", "tracemill label 3f2a91c0 --bad --note 'deleted the wrong file'"),
     ("export", export, "Learn", "tracemill export --recipe default --model smollm2-135m"),
+    (
+        "evaluate",
+        evaluate,
+        "Learn",
+        "tracemill evaluate smollm2-135m --adapter ADAPTER --dataset DATASET --report report.html",
+    ),
 ]
 
 

@@ -78,7 +78,7 @@ def compare(base: Sequence[ItemResult], adapter: Sequence[ItemResult]) -> Compar
         calls=overall,
         lenient=_group("all tool calls, lenient", calls, attrgetter("lenient")),
         categories=[
-            _group(name, [pair for pair in calls if pair[0].item.category == name])
+            _group(name or "no category", [pair for pair in calls if pair[0].item.category == name])
             for name in sorted({one.item.category for one, _ in calls})
         ],
         direct=answers,

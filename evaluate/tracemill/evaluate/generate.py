@@ -22,15 +22,13 @@ PREFILL = 512
 def load_model(base: Path, adapter: Path | None = None) -> Any:
     """The mlx-lm model of the folder `base`, with the LoRA weights of the folder `adapter` on it.
 
-    EvaluationError where a folder holds no such thing or the two do not fit together.
+    TrainError where `base` cannot be loaded, EvaluationError where `adapter` does not fit it.
     """
     from mlx_lm.utils import load_adapters
-    from mlx_lm.utils import load_model as load_base
 
-    try:
-        model, _ = load_base(base)
-    except (OSError, ValueError, KeyError) as error:
-        raise EvaluationError(f"{base} is not an MLX model that can be loaded: {error}.") from error
+    from tracemill.train.finetune import load_base
+
+    model = load_base(base)
     if adapter is None:
         return model
     try:

@@ -16,6 +16,7 @@ from tracemill.evaluate.errors import EvaluationError
 from tracemill.evaluate.generate import Progress, context_length, generate
 from tracemill.evaluate.items import Item, items
 from tracemill.evaluate.scoring import Score, score
+from tracemill.evaluate.statistics import Interval, proportion
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,16 @@ class Accuracy:
 
     call: float | None
     direct: float | None
+
+
+@dataclass(frozen=True)
+class Tally:
+    """How many items of a kind are right: the share with its 95% interval."""
+
+    name: str
+    n: int
+    right: int
+    share: Interval
 
 
 def evaluate_rows(
@@ -62,6 +73,22 @@ def evaluate_rows(
 def accuracy(results: Sequence[ItemResult]) -> Accuracy:
     """Exact tool calls over items that ask for some, and direct answers over items that ask for none."""
     return Accuracy(_share(results, "call"), _share(results, "direct"))
+
+
+def tally(results: Sequence[ItemResult]) -> list[Tally]:
+    """All tool calls, those of each category, and direct answers; what is not asked for is left out."""
+    calls = [result for result in results if result.item.kind == "call"]
+    groups = {"all tool calls": calls}
+    for category in sorted({result.item.category for result in calls}):
+        groups[category or "no category"] = [one for one in calls if one.item.category == category]
+    groups["direct answers"] = [result for result in results if result.item.kind == "direct"]
+    return [_tally(name, group) for name, group in groups.items() if group]
+
+
+def _tally(name: str, results: Sequence[ItemResult]) -> Tally:
+    right = [result.score.right for result in results]
+    share = proportion(right, [result.item.session_id for result in results])
+    return Tally(name, len(right), sum(right), share)
 
 
 def _share(results: Sequence[ItemResult], kind: str) -> float | None:

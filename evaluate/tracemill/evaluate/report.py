@@ -52,7 +52,7 @@ def write_report(path: Path, report: Report) -> Path:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        _write(path.with_suffix(".json"), json.dumps(as_json(report), ensure_ascii=False, indent=1) + "\n")
+        _write(path.with_suffix(".json"), json.dumps(as_plain(report), ensure_ascii=False, indent=1) + "\n")
         _write(path, render_html(report))
     except OSError as error:
         raise EvaluationError(
@@ -81,7 +81,7 @@ def render_html(report: Report) -> str:
     )
 
 
-def as_json(report: Report) -> dict[str, Any]:
+def as_plain(report: Report) -> dict[str, Any]:
     """The numbers and texts of the report as plain values; the history of an item stays in the data set."""
     return {
         "title": report.title,

@@ -1,0 +1,183 @@
+"""A whole evaluation: a base model, an adapter on it, the held-out rows of a data set.
+
+In: a `Suite` and models. Out: item results, a `Report`, and what the warehouse remembers of them. Every row
+passes the token proof before a model is loaded. Activate the BLAS first: MLX is imported on the way
+(`tracemill.train.blas`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+from tracemill.curate.chat.proof import Row, prove
+from tracemill.curate.chat.template import Chat
+from tracemill.curate.dataset import Dataset
+from tracemill.curate.splits import Split
+from tracemill.evaluate.comparison import compare
+from tracemill.evaluate.errors import EvaluationError
+from tracemill.evaluate.generate import Progress, load_model
+from tracemill.evaluate.holdout import ItemResult, accuracy, evaluate_rows
+from tracemill.evaluate.plots import Curve
+from tracemill.evaluate.report import Report, turn_text
+from tracemill.tracer.home import Home
+from tracemill.train.adapter import Adapter
+from tracemill.train.base import BaseModel
+from tracemill.warehouse.lineage import Evaluation, EvaluationItem
+from tracemill.warehouse.store import record_evaluation
+
+
+@dataclass(frozen=True)
+class Suite:
+    """What is asked, and how: a split of a data set, completed greedily."""
+
+    dataset: Dataset
+    split: Split = "test"
+    max_tokens: int = 256
+    """Most tokens of a completion."""
+    batch_size: int = 16
+    """Completions generated at once; changes the speed alone."""
+
+    @property
+    def name(self) -> str:
+        """What the warehouse calls it."""
+        return f"{self.dataset.name}/{self.split}"
+
+    def rows(self) -> list[Row]:
+        """The rows to be scored; EvaluationError where there is none."""
+        rows = self.dataset.rows(self.split)
+        if not rows:
+            raise EvaluationError(
+                f"{self.dataset.folder} has no rows in {self.split}.jsonl; "
+                "choose another split, or export more sessions."
+            )
+        return rows
+
+
+def score_model(
+    suite: Suite, base: BaseModel, adapter: Adapter | None = None, progress: Progress | None = None
+) -> list[ItemResult]:
+    """Score `base`, with `adapter` if given, on every turn of the suite.
+
+    EvaluationError where the two do not belong together, ProofError where the template distorts a row.
+    """
+    if adapter is not None and adapter.card["base_sha256"] != base.digest:
+        raise EvaluationError(
+            f"The adapter {adapter.path} was trained on another base ({adapter.card['base']}) "
+            f"than {base.path}; name that base, or train again."
+        )
+    rows = suite.rows()
+    chat = Chat.load(base.path, adapter.path if adapter else None)
+    for done, row in enumerate(rows, start=1):
+        prove(chat, row)
+        if progress:
+            progress("proving tokens", done, len(rows))
+
+    def generating(_what: str, done: int, total: int) -> None:
+        if progress:
+            progress("generating with the adapter" if adapter else "generating with the base", done, total)
+
+    model = load_model(base.path, adapter.path if adapter else None)
+    return evaluate_rows(
+        model, chat, rows, max_tokens=suite.max_tokens, batch_size=suite.batch_size, progress=generating
+    )
+
+
+def compare_adapter(
+    suite: Suite, base: BaseModel, adapter: Adapter, progress: Progress | None = None
+) -> Report:
+    """Score `base` without and with `adapter` on the same items, and say which is better."""
+    after = score_model(suite, base, adapter, progress)
+    before = score_model(suite, base, None, progress)
+    manifest, card = suite.dataset.manifest, adapter.card
+    return Report(
+        title=f"{adapter.path.name} against {Path(base.name).name}, its base, on {suite.name}",
+        facts=_facts(suite, base, adapter),
+        comparison=compare(before, after),
+        base=before,
+        adapter=after,
+        curve=Curve(card["losses"], card["scores"], card["best_step"]),
+        retention=manifest.steps if manifest else [],
+    )
+
+
+def _facts(suite: Suite, base: BaseModel, adapter: Adapter) -> list[tuple[str, str]]:
+    rows, card = suite.rows(), adapter.card
+    sessions = {row["session_id"] for row in rows}
+    settings = card["settings"]
+    return [
+        ("Base", f"{base.name}, SHA-256 {base.digest[:16]}"),
+        ("Adapter", f"{adapter.path.name}, SHA-256 {card['weights_sha256'][:16]}"),
+        (
+            "Scored on",
+            f"{suite.name}, {len(rows)} rows of {len(sessions)} sessions, "
+            f"SHA-256 {suite.dataset.digest[:16]}",
+        ),
+        ("Trained on", f"{card['dataset']}, SHA-256 {card['dataset_sha256'][:16]}"),
+        (
+            "Training",
+            f"{settings['steps']} steps of {settings['batch_size']}, rank {settings['rank']}, learning rate "
+            f"{settings['learning_rate']:g}, seed {settings['seed']}; step {card['best_step']} was kept",
+        ),
+        ("Template", f"SHA-256 {card['template_sha256'][:16]}, proved for every row"),
+        ("Decoding", f"greedy, at most {suite.max_tokens} tokens"),
+        ("Software", f"Tracemill {version('tracemill')}, MLX {version('mlx')}, mlx-lm {version('mlx-lm')}"),
+    ]
+
+
+def remember(
+    home: Home,
+    suite: Suite,
+    base: BaseModel,
+    adapter: Adapter | None,
+    results: Sequence[ItemResult],
+    *,
+    report: Report | None = None,
+    path: str | None = None,
+) -> None:
+    """Put the results of one model into the warehouse; the same evaluation done again replaces itself.
+
+    With `report`, what `results` of its adapter were compared with; `path` is its file.
+    """
+    record_evaluation(
+        home,
+        Evaluation(
+            evaluation_id=_identity(suite, base, adapter),
+            suite=suite.name,
+            base=base.name,
+            items=[
+                EvaluationItem(
+                    item_id=result.item.id,
+                    score=float(result.score.right),
+                    expected=turn_text(result.item.expected),
+                    generated=result.text,
+                    session_id=result.item.session_id,
+                    category=result.item.category,
+                    details=asdict(result.score),
+                )
+                for result in results
+            ],
+            training_id=adapter.path.name if adapter else None,
+            dataset_id=suite.dataset.name,
+            baseline_id=_identity(suite, base, None) if report else None,
+            path=path,
+            counts=dict(Counter(result.score.failure or "right" for result in results)),
+            score=accuracy(results).call,
+            verdict=report.comparison.verdict.word if report else None,
+            details=asdict(report.comparison) if report else {},
+        ),
+    )
+
+
+def _identity(suite: Suite, base: BaseModel, adapter: Adapter | None) -> str:
+    parts = [
+        base.digest,
+        adapter.card["weights_sha256"] if adapter else "",
+        suite.dataset.digest,
+        suite.split,
+    ]
+    return hashlib.sha256("\n".join([*parts, str(suite.max_tokens)]).encode()).hexdigest()[:16]
