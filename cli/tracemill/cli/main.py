@@ -17,6 +17,7 @@ from typing import Annotated, Any
 import typer
 
 from tracemill.cli import output
+from tracemill.cli.doctor import doctor
 from tracemill.cli.evaluate import evaluate
 from tracemill.cli.export import export
 from tracemill.cli.ingest import ingest
@@ -40,6 +41,7 @@ COMMANDS: list[tuple[str, Callable[..., Any], str, str]] = [
         "Learn",
         "tracemill evaluate smollm2-135m --adapter ADAPTER --dataset DATASET --report report.html",
     ),
+    ("doctor", doctor, "Help", "tracemill doctor"),
 ]
 
 
