@@ -195,10 +195,8 @@ def _list_copy(given: Given) -> Draft:
 
 
 def _names(made: Project, first: int) -> list[str]:
-    """Constants, functions and classes of the modules from number `first` on; a test names those of 0 too."""
-    return [
-        name for module in made.modules[first:] for name in (module.constant, module.function, module.kind)
-    ]
+    """Functions, constants and classes of the modules from number `first` on; a test names one of 0 too."""
+    return [name for module in made.modules[first:] for name in module.names]
 
 
 def _test_file(made: Project) -> str:

@@ -81,22 +81,11 @@ _ANSWERS = {
     "argument": ("It printed: {first}", "With `{word}` it prints `{first}`.", "The output is `{first}`."),
     "tests": ("The tests in `{path}` {verdict}.", "They {verdict}.", "I ran them: they {verdict}."),
     "count": ("`{path}` has {number} lines.", "The line count is {number}.", "It has {number} lines."),
-    "search_read": (
-        "It is in `{found}`, shown above.",
-        "`{found}` has `{text}`.",
-        "I found and read `{found}`.",
-    ),
+    "search_read": ("`{text}` is in `{found}`.", "It is in `{found}`.", "I found it and read the file."),
     "copy": ("`{target}` is a copy now.", "Copied to `{target}`.", "I copied `{path}` to `{target}`."),
     "write_run": ("`{path}` printed: {first}", "Written and run; it printed `{first}`."),
     "list_read": ("`{found}` says: {first}", "The file is `{found}`: {first}", "It says: {first}"),
-    "search_read_test": (
-        "`{text}` is in `{found}`; the tests {verdict}.",
-        "I read `{found}`; the tests {verdict}.",
-    ),
-    "copy_check": (
-        "`{target}` now says: {first}",
-        "The copy is right: {first}",
-        "Checked, `{target}` has the line.",
-    ),
-    "list_copy": ("Copied `{found}` to `{target}`.", "`{target}` now has the line of `{found}`."),
+    "search_read_test": ("Found and read; the tests {verdict}.", "It is in `{found}`. The tests {verdict}."),
+    "copy_check": ("The copy says: {first}", "The copy is right.", "Checked: `{target}` has the line."),
+    "list_copy": ("Copied to `{target}`.", "`{target}` now has that line.", "The copy is made."),
 }

@@ -23,10 +23,8 @@ class Module:
     """A module of the project and what stands in it."""
 
     path: str
-    constant: str
-    function: str
-    kind: str
-    """Name of its class."""
+    names: tuple[str, ...]
+    """Its function first, then its constant or class."""
     test: str | None
     """Path of the file that tests it."""
 
@@ -182,66 +180,40 @@ def _modules(draw: Vocabulary, rng: random.Random, made: dict[str, str]) -> tupl
     for index in range(rng.randint(2, 3)):
         path = draw.file(rng.choice([package, nested]) if index else package, "py")
         stem = path.rpartition("/")[2].removesuffix(".py")
-        module = Module(
-            path,
-            constant=f"{draw.noun()}_{draw.noun()}".upper(),
-            function=f"{draw.draw('verbs')}_{draw.noun()}",
-            kind=draw.noun().title() + draw.noun().title(),
-            test=None if index else f"{tests}/test_{stem}.py",
+        function, given, step = (
+            f"{draw.draw('verbs')}_{draw.noun()}",
+            rng.choice(_PARAMETERS),
+            rng.randint(2, 90),
         )
-        step = rng.randint(2, 90)
-        made[path] = rng.choice(_SOURCES).format(
-            constant=module.constant,
-            function=module.function,
-            kind=module.kind,
-            pair=draw.pair(),
-            number=rng.randint(2, 999),
-            step=step,
-        )
+        name, source = _second(draw, rng)
+        pieces = [source, f"def {function}({given}):\n    return {given} + {step}\n"]
+        rng.shuffle(pieces)
+        made[path] = "\n\n".join(pieces)
+        module = Module(path, (function, name), None if index else f"{tests}/test_{stem}.py")
         if module.test:
             made[module.test] = _TEST.format(
-                package=package,
-                stem=stem,
-                function=module.function,
-                name=draw.noun().title(),
-                result=step + 1,
+                package=package, stem=stem, function=function, name=draw.noun().title(), result=step + 1
             )
         modules.append(module)
     return tuple(modules)
 
 
-_SOURCES = (
-    """{constant} = {number}
+_PARAMETERS = ("value", "number", "count", "size")
 
 
-def {function}(value):
-    return value + {step}
+def _second(draw: Vocabulary, rng: random.Random) -> tuple[str, str]:
+    """Name and source of a constant or a class."""
+    constant, kind = f"{draw.noun()}_{draw.noun()}".upper(), draw.noun().title() + draw.noun().title()
+    match rng.randrange(4):
+        case 0:
+            return constant, f"{constant} = {rng.randint(2, 999)}\n"
+        case 1:
+            return constant, f'{constant} = "{draw.pair()}"\n'
+        case 2:
+            return kind, f"class {kind}:\n    size = {rng.randint(2, 999)}\n"
+        case _:
+            return kind, f"class {kind}(list):\n    pass\n"
 
-
-class {kind}:
-    size = {number}
-""",
-    """class {kind}:
-    label = "{pair}"
-
-
-{constant} = "{pair}"
-
-
-def {function}(count):
-    return {step} + count
-""",
-    """def {function}(number):
-    return number + {step}
-
-
-{constant} = ({step}, {number})
-
-
-class {kind}(list):
-    pass
-""",
-)
 
 _TEST = """from unittest import TestCase
 
