@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -84,6 +84,9 @@ def ingest(
         with _opened(home.warehouse) as connection:
             migrated = migrate(connection)
             counts = _ingest_all(connection, home, progress)
+            if Path(f"{home.warehouse}.wal").exists():
+                # Closing would do it too, but in silence where the disk is full; the copy would then be stale.
+                connection.execute("CHECKPOINT")
         published = migrated or any(counts) or _is_behind(home)
         if published:
             _publish(home)
@@ -108,7 +111,7 @@ def _errors_of(home: Home) -> Generator[None]:
     """Turn what a full disk, a foreign file or a second program does to us into one sentence."""
     try:
         yield
-    except (OSError, duckdb.IOException) as error:
+    except (OSError, duckdb.IOException, duckdb.TransactionException, duckdb.FatalException) as error:
         if "Conflicting lock" in str(error):
             mend = "close the other program that has it open"
         elif "not a valid DuckDB" in str(error):
@@ -220,7 +223,8 @@ def _ingest_batch(
         ).fetchone()
         connection.commit()
     except BaseException:
-        connection.rollback()
+        with suppress(duckdb.TransactionException):  # after a full disk there is nothing left to roll back
+            connection.rollback()
         raise
     new, sessions, bad = cast("tuple[int, list[str] | None, int]", counted)
     return new, set(sessions or []), bad

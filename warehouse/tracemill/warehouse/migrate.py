@@ -7,6 +7,7 @@ missing scripts run in one transaction, so a warehouse is at one version or at t
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import resources
 from typing import cast
@@ -78,6 +79,7 @@ def migrate(connection: duckdb.DuckDBPyConnection, steps: Sequence[Migration] | 
             )
         connection.commit()
     except BaseException:
-        connection.rollback()
+        with suppress(duckdb.TransactionException):  # after a full disk there is nothing left to roll back
+            connection.rollback()
         raise
     return True
