@@ -89,14 +89,16 @@ SELECT w.conversation_id, w.position, w.number, w.call.id AS tool_call_id, w.cal
        coalesce(t.status, 'unknown') AS status, t.call_id
 FROM wanted AS w
 JOIN requests AS r ON r.request_id = w.conversation_id
--- The answer to an ancestor of n messages stands at position n. Ids of calls repeat within a session ("call_0"),
--- so the call that this very answer asked for goes first.
+-- The answer to an ancestor of n messages stands at position n. Ids of calls repeat within a session ("call_0"), so
+-- where the request that was answered is known, only what it asked for can be meant.
 LEFT JOIN conversation_requests AS asked
   ON asked.conversation_id = w.conversation_id AND asked.reach = w.position AND asked.whole
-LEFT JOIN tool_calls AS t ON t.session_id = r.session_id AND t.tool_call_id = w.call.id AND t.tool = w.call.name
+LEFT JOIN tool_calls AS t
+  ON t.session_id = r.session_id AND t.tool_call_id = w.call.id AND t.tool = w.call.name
+  AND coalesce(t.request_id = asked.request_id, true)
 QUALIFY row_number() OVER (
   PARTITION BY w.conversation_id, w.position, w.number
-  ORDER BY coalesce(t.request_id = asked.request_id, t.request_id IS NULL) DESC, t.started DESC
+  ORDER BY t.request_id = asked.request_id DESC NULLS LAST, t.started DESC
 ) = 1;
 COMMENT ON VIEW conversation_calls IS 'Every tool call that stands in a conversation, and what became of it.';
 COMMENT ON COLUMN conversation_calls.conversation_id IS 'Conversation.';
