@@ -19,8 +19,15 @@ from tracemill.evaluate.comparison import Comparison
 from tracemill.evaluate.statistics import Interval
 
 # matplotlib knows no CSS variables: it draws with these colours, which are then replaced by the variables.
-INK, MUTED, LINE, BASE, ADAPTER = "#010101", "#020202", "#030303", "#040404", "#050505"
-VARIABLES = {INK: "--ink", MUTED: "--muted", LINE: "--line", BASE: "--base", ADAPTER: "--adapter"}
+INK, MUTED, LINE, BASE, ADAPTER, PANEL = "#010101", "#020202", "#030303", "#040404", "#050505", "#060606"
+VARIABLES = {
+    INK: "--ink",
+    MUTED: "--muted",
+    LINE: "--line",
+    BASE: "--base",
+    ADAPTER: "--adapter",
+    PANEL: "--panel",
+}
 STYLE: dict[str, Any] = {
     "svg.fonttype": "none",
     "text.parse_math": False,
@@ -102,7 +109,7 @@ def curve_plot(curve: Curve) -> str:
             scores = axes.twinx()
             scores.plot(*zip(*curve.scores, strict=True), color=ADAPTER, linewidth=1.2)
             for step, value in curve.scores:
-                chosen = ADAPTER if step == curve.best_step else "none"
+                chosen = ADAPTER if step == curve.best_step else PANEL
                 scores.plot(step, value, "o", color=ADAPTER, markerfacecolor=chosen, markersize=6)
             scores.set_ylim(0, max(1.0, *(value for _, value in curve.scores)) * 1.05)
             scores.set_ylabel("checkpoint score", color=ADAPTER)
@@ -118,7 +125,7 @@ def _dot(axes: Any, height: float, share: Interval, color: str, *, filled: bool)
         "o",
         color=color,
         markersize=6.5,
-        markerfacecolor=color if filled else "none",
+        markerfacecolor=color if filled else PANEL,
     )
 
 
