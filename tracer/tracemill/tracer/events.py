@@ -66,13 +66,13 @@ class RunStartEvent(Event):
 
 
 class RunEndEvent(Event):
-    """A run is over; latency in milliseconds."""
+    """A run is over; latency in milliseconds, null where nobody measured it."""
 
     session_id: str
     run_id: str
     status: RunStatus
     error: str | None
-    latency_ms: float
+    latency_ms: float | None
 
 
 class RequestEvent(Event):
@@ -253,7 +253,7 @@ def run_end(
     *,
     status: RunStatus,
     error: str | None,
-    latency_ms: float,
+    latency_ms: float | None,
     id: str | None = None,
     ts: float | None = None,
 ) -> RunEndEvent:

@@ -15,6 +15,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Mapping
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any, cast
@@ -22,6 +23,10 @@ from typing import Any, cast
 from tracemill.tracer.messages import Message
 from tracemill.tracer.secret_patterns import RULES, SECRET_FIELD, SECRET_VARIABLE
 
+_RULES_BY_HINT = tuple(
+    (hint, tuple(index for index, rule in enumerate(RULES) if hint in rule.hints))
+    for hint in sorted({hint for rule in RULES for hint in rule.hints})
+)
 _PLACEHOLDER = re.compile(r"(\[REDACTED:[a-z-]+:[0-9]+\])")
 _STANDS_FOR_A_VALUE = re.compile(r"\[REDACTED:|[$<{%*(]|$")
 
@@ -101,16 +106,10 @@ class Redactor:
 
     def _once(self, text: str) -> str:
         if self._variables is not None:
-            text = _outside_placeholders(
-                text, self._variables, lambda match: self._replace("variable", match)
-            )
-        lowered = text.lower()
-        for rule in RULES:
-            if any(hint in lowered for hint in rule.hints):
-                kind = rule.kind
-                text = _outside_placeholders(
-                    text, rule.pattern, lambda match, k=kind: self._replace(k, match)
-                )
+            text = _outside_placeholders(text, self._variables, partial(self._replace, "variable"))
+        for index in _worth_trying(text):
+            rule = RULES[index]
+            text = _outside_placeholders(text, rule.pattern, partial(self._replace, rule.kind))
         return text
 
     def _json(self, text: str) -> str:
@@ -137,6 +136,12 @@ class Redactor:
             number = next(self._counts.setdefault(kind, count(1)))
             known = self._placeholders.setdefault(secret, f"[REDACTED:{kind}:{number}]")
         return known
+
+
+def _worth_trying(text: str) -> list[int]:
+    """The numbers of the rules one of whose hints occurs, in their order; for most texts there are none."""
+    lowered = text.lower()
+    return sorted({index for hint, rules in _RULES_BY_HINT if hint in lowered for index in rules})
 
 
 def _outside_placeholders(

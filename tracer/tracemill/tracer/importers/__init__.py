@@ -1,0 +1,1 @@
+"""Sessions that others recorded, as events of ours: one module for each format."""
