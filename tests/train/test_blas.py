@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import math
 import os
 import subprocess
 import sys
@@ -14,9 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tracemill.tracer.home import Home
 from tracemill.train import blas
+from tracemill.train.cores import NOISE, Usage, free_cores, usable_cores
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="MLX on macOS brings Accelerate")
 SCRIPT = """
@@ -33,7 +37,8 @@ error = float(np.abs(np.array(mx.array(a) @ mx.array(b)) - a @ b).max())
 pivots, lower, upper = (np.array(part) for part in mx.linalg.lu(mx.array(a), stream=mx.cpu))
 lu = float(np.abs(lower[pivots] @ upper - a).max())
 print(json.dumps({"name": info.name, "path": str(info.path), "reason": info.reason, "fast": info.fast,
-                  "error": error, "lu": lu, "same": again is info}))
+                  "error": error, "lu": lu, "same": again is info,
+                  "threads": blas.adapt_threads()}))
 """
 
 
@@ -105,5 +110,44 @@ def test_mlx_imported_first_is_said(home: Home) -> None:
     assert "before" in answer["reason"]
 
 
+def test_openblas_leaves_busy_cores_alone(home: Home) -> None:
+    busy = "import time; end = time.monotonic() + 60\nwhile time.monotonic() < end: pass"
+    others = [subprocess.Popen([sys.executable, "-c", busy]) for _ in os.sched_getaffinity(0)]
+    try:
+        answer = run()
+    finally:
+        for other in others:
+            other.kill()
+            other.wait()
+    assert answer["threads"] in {1, None}
+
+
+def test_the_user_has_the_last_word_on_threads(home: Home) -> None:
+    assert run(OPENBLAS_NUM_THREADS="1")["threads"] is None
+
+
 def test_usable_cores_stay_within_what_the_process_may_use() -> None:
-    assert 1 <= blas.usable_cores() <= len(os.sched_getaffinity(0))
+    assert 1 <= usable_cores() <= len(os.sched_getaffinity(0))
+
+
+@given(st.floats(0, 8), st.floats(0, 8), st.integers(1, 8))
+def test_free_cores_are_what_others_leave(others: float, own: float, cores: int) -> None:
+    spent = min(others + own, 8.0)
+    others = spent - min(own, spent)
+    before = Usage(elapsed=100.0, idle=50.0, own=7.0)
+    after = Usage(elapsed=108.0, idle=50.0 + 8.0 - spent, own=7.0 + min(own, spent))
+    free = free_cores(before, after, cores)
+    assert 1 <= free <= cores
+    exact = cores * (1 - others / 8) + NOISE
+    on_the_edge = abs(exact - round(exact)) < 1e-6
+    assert on_the_edge or free == max(1, min(cores, math.floor(exact)))
+    assert free_cores(before, before, cores) == cores
+
+
+def test_only_the_cores_allowed_to_us_are_counted() -> None:
+    number = min(os.sched_getaffinity(0))
+    stat = f"cpu  9 9 9 9 9 9 9 9 9 9\ncpu{number} 100 20 30 400 50 6 7 8 99 9\ncpu99999 1 1 1 1 1 1 1 1 1 1\nintr 1"
+    usage = Usage.now(stat)
+    tick = os.sysconf("SC_CLK_TCK")
+    assert (usage.elapsed, usage.idle) == (621 / tick, 450 / tick)
+    assert Usage.now("").elapsed == 0

@@ -15,7 +15,6 @@ import ctypes.util
 import hashlib
 import importlib.resources
 import importlib.util
-import math
 import os
 import platform
 import shlex
@@ -23,12 +22,14 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from dataclasses import dataclass
 from importlib.metadata import distributions, version
 from pathlib import Path
 
 from tracemill.tracer.errors import TracemillError
 from tracemill.tracer.home import Home
+from tracemill.train.cores import SAMPLE, Threads
 
 REFERENCE = "reference BLAS"
 MEND = "install a C compiler (gcc or clang) or the system package of OpenBLAS (libopenblas)"
@@ -54,6 +55,7 @@ class BlasInfo:
 
 
 _active: list[BlasInfo] = []
+_threads: list[Threads] = []
 
 
 def activate(home: Home) -> BlasInfo:
@@ -85,7 +87,7 @@ def _choose(home: Home) -> BlasInfo:
     if named is not None:
         with contextlib.suppress(OSError):
             library = ctypes.CDLL(named, mode=ctypes.RTLD_GLOBAL)
-            _limit_threads(library, "openblas_set_num_threads")
+            _start_threads(library, "openblas_set_num_threads")
             return BlasInfo("system OpenBLAS", Path(named), f"{hindrance}; the system's OpenBLAS serves.")
     return BlasInfo(REFERENCE, None, f"{hindrance}; to train tens of times faster {MEND}.")
 
@@ -100,7 +102,7 @@ def _scipy_openblas(home: Home) -> BlasInfo:
     forward = compile_forward(home)
     library = ctypes.CDLL(str(forward), mode=ctypes.RTLD_GLOBAL)
     library.bind_blas(*(getattr(openblas, f"scipy_{name}") for name in ROUTINES))
-    _limit_threads(openblas, "scipy_openblas_set_num_threads")
+    _start_threads(openblas, "scipy_openblas_set_num_threads")
     return BlasInfo(f"scipy-openblas32 {release}", forward, f"Its routines are forwarded through {forward}.")
 
 
@@ -141,25 +143,17 @@ def find_compiler() -> list[str] | None:
     return None
 
 
-def _limit_threads(library: ctypes.CDLL, setter: str) -> None:
-    """One thread per usable core, unless the user has said otherwise in OpenBLAS's own variables."""
+def adapt_threads() -> int | None:
+    """Give OpenBLAS as many threads as there are cores that other programs leave free; returns how many.
+
+    `activate` does it once; a long computation should do it again, between two evaluations of MLX and never
+    during one. None where there is nothing to adapt, or where the user set OpenBLAS's own variables.
+    """
+    return _threads[0].adapt() if _threads else None
+
+
+def _start_threads(library: ctypes.CDLL, setter: str) -> None:
     if not {"OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"} & os.environ.keys():
-        getattr(library, setter)(usable_cores())
-
-
-def usable_cores() -> int:
-    """Physical cores this process may run on, within the CPU quota of its container (cgroup v2)."""
-    allowed = os.sched_getaffinity(0)
-    topology = "/sys/devices/system/cpu/cpu{}/topology/core_cpus_list"
-    cores = len({_read(topology.format(cpu)) or str(cpu) for cpu in allowed})
-    quota = _read("/sys/fs/cgroup/cpu.max").split()
-    if len(quota) == 2 and quota[0].isdigit():
-        cores = min(cores, math.ceil(int(quota[0]) / int(quota[1])))
-    return max(1, cores)
-
-
-def _read(path: str) -> str:
-    try:
-        return Path(path).read_text().strip()
-    except OSError:
-        return ""
+        _threads.append(Threads(getattr(library, setter)))
+        time.sleep(1.5 * SAMPLE)
+        adapt_threads()
