@@ -85,7 +85,7 @@ def ingest(
             migrated = migrate(connection)
             counts = _ingest_all(connection, home, progress)
             if Path(f"{home.warehouse}.wal").exists():
-                # Closing would do it too, but in silence where the disk is full; the copy would then be stale.
+                # Closing does it too, but in silence where the disk is full; the copy would be stale.
                 connection.execute("CHECKPOINT")
         published = migrated or any(counts) or _is_behind(home)
         if published:
@@ -124,14 +124,24 @@ def _errors_of(home: Home) -> Generator[None]:
 
 @contextmanager
 def _opened(path: Path) -> Generator[duckdb.DuckDBPyConnection]:
+    """A connection that writes to the warehouse and alone has it open."""
     new = not path.exists()
-    connection = duckdb.connect(str(path))
+    connection = duckdb.connect(":memory:")
     try:
+        connection.execute(f"SET temp_directory = '{quoted(path)}.tmp'")
+        # Attached, not opened: after a kill, DuckDB replays its log before it knows the JSON of our columns.
+        connection.execute(f"ATTACH '{quoted(path)}' AS warehouse")
+        connection.execute("USE warehouse")
         if new:
             path.chmod(0o600)
         yield connection
     finally:
         connection.close()
+
+
+def quoted(path: Path) -> str:
+    """A path between the quotes of an SQL string."""
+    return str(path).replace("'", "''")
 
 
 def _ingest_all(

@@ -123,51 +123,64 @@ INSERT INTO outcomes
 SELECT id, session_id, event->>'outcome', TRY_CAST(event->>'score' AS DOUBLE), event->>'source', event->>'note', ts
 FROM incoming WHERE kind = 'outcome';
 
--- Lineage: whole records, the newest of the same id counts.
+-- Lineage: whole records with all their rows; of one id, the newest counts.
+CREATE OR REPLACE TEMP TABLE made AS
+SELECT kind, event->>('$.' || kind || '_id') AS made_id, event, ts FROM incoming AS i
+WHERE kind IN ('dataset', 'training', 'evaluation') AND NOT EXISTS (
+  FROM (
+    SELECT 'dataset' AS kind, dataset_id AS made_id, created FROM datasets
+    UNION ALL SELECT 'training', training_id, created FROM training_runs
+    UNION ALL SELECT 'evaluation', evaluation_id, created FROM evaluations
+  ) AS known
+  WHERE known.kind = i.kind AND known.made_id = i.event->>('$.' || i.kind || '_id') AND known.created > i.ts
+)
+QUALIFY row_number() OVER (PARTITION BY kind, made_id ORDER BY ts DESC, id) = 1;
+
+DELETE FROM dataset_rows WHERE dataset_id IN (SELECT made_id FROM made WHERE kind = 'dataset');
+DELETE FROM checkpoints WHERE training_id IN (SELECT made_id FROM made WHERE kind = 'training');
+DELETE FROM evaluation_items WHERE evaluation_id IN (SELECT made_id FROM made WHERE kind = 'evaluation');
+
 INSERT OR REPLACE INTO datasets
-SELECT event->>'dataset_id', event->>'path', event->>'content_hash', event->>'base',
-       TRY_CAST(event->>'seed' AS BIGINT), event->'recipe', event->'counts', event->'details', ts
-FROM incoming WHERE kind = 'dataset'
-QUALIFY row_number() OVER (PARTITION BY event->>'dataset_id' ORDER BY ts DESC) = 1;
+SELECT made_id, event->>'path', event->>'content_hash', event->>'base', TRY_CAST(event->>'seed' AS BIGINT),
+       event->'recipe', event->'counts', event->'details', ts
+FROM made WHERE kind = 'dataset';
 
 INSERT OR REPLACE INTO dataset_rows
-SELECT dataset_id, row.row_id, any_value(row.split), any_value(row.session_id)
+SELECT made_id, row.row_id, any_value(row.split), any_value(row.session_id)
 FROM (
-  SELECT event->>'dataset_id' AS dataset_id,
-         unnest(json_transform(event->'rows', '[{"row_id": "VARCHAR", "split": "VARCHAR", "session_id": "VARCHAR"}]')) AS row
-  FROM incoming WHERE kind = 'dataset'
-) WHERE row.row_id IS NOT NULL GROUP BY dataset_id, row.row_id;
+  SELECT made_id, unnest(json_transform(event->'rows',
+    '[{"row_id": "VARCHAR", "split": "VARCHAR", "session_id": "VARCHAR"}]')) AS row
+  FROM made WHERE kind = 'dataset'
+) WHERE row.row_id IS NOT NULL GROUP BY made_id, row.row_id;
 
 INSERT OR REPLACE INTO training_runs
-SELECT event->>'training_id', event->>'dataset_id', event->>'base', TRY_CAST(event->>'seed' AS BIGINT),
-       event->>'path', event->>'adapter_hash', event->'recipe', event->'counts',
-       TRY_CAST(event->>'score' AS DOUBLE), event->'details', ts
-FROM incoming WHERE kind = 'training'
-QUALIFY row_number() OVER (PARTITION BY event->>'training_id' ORDER BY ts DESC) = 1;
+SELECT made_id, event->>'dataset_id', event->>'base', TRY_CAST(event->>'seed' AS BIGINT), event->>'path',
+       event->>'adapter_hash', event->'recipe', event->'counts', TRY_CAST(event->>'score' AS DOUBLE),
+       event->'details', ts
+FROM made WHERE kind = 'training';
 
 INSERT OR REPLACE INTO checkpoints
-SELECT training_id, c.step, any_value(c.path), any_value(c.train_loss), any_value(c.valid_loss), any_value(c.score),
+SELECT made_id, c.step, any_value(c.path), any_value(c.train_loss), any_value(c.valid_loss), any_value(c.score),
        any_value(c.chosen), any_value(c.details)
 FROM (
-  SELECT event->>'training_id' AS training_id,
-         unnest(json_transform(event->'checkpoints', '[{"step": "BIGINT", "path": "VARCHAR", "train_loss": "DOUBLE",
-           "valid_loss": "DOUBLE", "score": "DOUBLE", "chosen": "BOOLEAN", "details": "JSON"}]')) AS c
-  FROM incoming WHERE kind = 'training'
-) WHERE c.step IS NOT NULL GROUP BY training_id, c.step;
+  SELECT made_id, unnest(json_transform(event->'checkpoints', '[{"step": "BIGINT", "path": "VARCHAR",
+    "train_loss": "DOUBLE", "valid_loss": "DOUBLE", "score": "DOUBLE", "chosen": "BOOLEAN",
+    "details": "JSON"}]')) AS c
+  FROM made WHERE kind = 'training'
+) WHERE c.step IS NOT NULL GROUP BY made_id, c.step;
 
 INSERT OR REPLACE INTO evaluations
-SELECT event->>'evaluation_id', event->>'suite', event->>'base', event->>'training_id', event->>'dataset_id',
+SELECT made_id, event->>'suite', event->>'base', event->>'training_id', event->>'dataset_id',
        event->>'baseline_id', TRY_CAST(event->>'seed' AS BIGINT), event->>'path', event->'counts',
        TRY_CAST(event->>'score' AS DOUBLE), event->>'verdict', event->'details', ts
-FROM incoming WHERE kind = 'evaluation'
-QUALIFY row_number() OVER (PARTITION BY event->>'evaluation_id' ORDER BY ts DESC) = 1;
+FROM made WHERE kind = 'evaluation';
 
 INSERT OR REPLACE INTO evaluation_items
-SELECT evaluation_id, i.item_id, any_value(i.session_id), any_value(i.category), any_value(i.expected),
+SELECT made_id, i.item_id, any_value(i.session_id), any_value(i.category), any_value(i.expected),
        any_value(i.generated), any_value(i.score), any_value(i.details)
 FROM (
-  SELECT event->>'evaluation_id' AS evaluation_id,
-         unnest(json_transform(event->'items', '[{"item_id": "VARCHAR", "session_id": "VARCHAR", "category": "VARCHAR",
-           "expected": "VARCHAR", "generated": "VARCHAR", "score": "DOUBLE", "details": "JSON"}]')) AS i
-  FROM incoming WHERE kind = 'evaluation'
-) WHERE i.item_id IS NOT NULL GROUP BY evaluation_id, i.item_id;
+  SELECT made_id, unnest(json_transform(event->'items', '[{"item_id": "VARCHAR", "session_id": "VARCHAR",
+    "category": "VARCHAR", "expected": "VARCHAR", "generated": "VARCHAR", "score": "DOUBLE",
+    "details": "JSON"}]')) AS i
+  FROM made WHERE kind = 'evaluation'
+) WHERE i.item_id IS NOT NULL GROUP BY made_id, i.item_id;

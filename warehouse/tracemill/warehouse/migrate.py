@@ -40,7 +40,9 @@ def migrations() -> list[Migration]:
 
 def version_of(connection: duckdb.DuckDBPyConnection) -> int:
     """The schema version of a database; 0 if nothing was ever applied to it."""
-    known = connection.execute("SELECT 1 FROM duckdb_tables() WHERE table_name = 'migrations'").fetchone()
+    known = connection.execute(
+        "SELECT 1 FROM duckdb_tables() WHERE table_name = 'migrations' AND database_name = current_database()"
+    ).fetchone()
     if known is None:
         return 0
     row = connection.execute("SELECT coalesce(max(version), 0) FROM migrations").fetchone()

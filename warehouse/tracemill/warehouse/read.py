@@ -16,6 +16,7 @@ import duckdb
 
 from tracemill.tracer.home import Home
 from tracemill.warehouse.errors import QueryError, WarehouseError
+from tracemill.warehouse.ingest import quoted
 
 if TYPE_CHECKING:
     import polars as pl
@@ -54,7 +55,7 @@ def connect(home: Home) -> duckdb.DuckDBPyConnection:
     connection = duckdb.connect(":memory:")
     # Attached, not opened: DuckDB gives everybody who opens one path in one process the file of the first.
     try:
-        connection.execute(f"ATTACH '{_quoted(str(home.snapshot))}' AS traces (READ_ONLY)")
+        connection.execute(f"ATTACH '{quoted(home.snapshot)}' AS traces (READ_ONLY)")
     except duckdb.Error as error:
         connection.close()
         raise WarehouseError(
@@ -64,7 +65,7 @@ def connect(home: Home) -> duckdb.DuckDBPyConnection:
     for setting in (
         "TimeZone = 'UTC'",
         "python_enable_replacements = false",  # else a query could read our own variables
-        f"temp_directory = '{_quoted(str(home.root / f'spill-{os.getpid()}'))}'",
+        f"temp_directory = '{quoted(home.root / f'spill-{os.getpid()}')}'",
         "autoload_known_extensions = false",
         "autoinstall_known_extensions = false",
         "enable_external_access = false",
@@ -146,10 +147,6 @@ def _plain(name: str, kind: str) -> str:
     return (
         f"CAST({column} AS VARCHAR) AS {column}" if any(word in kind for word in _SHOWN_AS_TEXT) else column
     )
-
-
-def _quoted(text: str) -> str:
-    return text.replace("'", "''")
 
 
 def _one_line(error: Any) -> str:
