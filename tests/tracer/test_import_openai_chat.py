@@ -298,8 +298,12 @@ def test_secrets_of_others_are_kept_out_too(tmp_path: Path, home: Home, recorded
 
 def test_progress_is_told(tmp_path: Path, home: Home) -> None:
     told: list[tuple[str, int, int]] = []
+
+    def tell(what: str, done: int, total: int) -> None:
+        told.append((what, done, total))
+
     path = write(tmp_path / "in.json", json.dumps([TALK, TALK]))
-    import_openai_chat(path, home, progress=lambda *step: told.append(step))
+    import_openai_chat(path, home, progress=tell)
     assert told == [("sessions", 1, 2), ("sessions", 2, 2)]
 
 

@@ -39,7 +39,9 @@ def test_files_and_folders_are_private(home: Home) -> None:
     assert spool.path == only_file(home)
     assert stat.S_IMODE(only_file(home).stat().st_mode) == 0o600
     assert stat.S_IMODE(home.spool.stat().st_mode) == 0o700
-    assert not os.get_inheritable(spool._descriptor)  # pyright: ignore[reportPrivateUsage]
+    descriptor = spool._descriptor  # pyright: ignore[reportPrivateUsage] (nobody else knows it)
+    assert descriptor is not None
+    assert not os.get_inheritable(descriptor)
     spool.close()
 
 
@@ -63,7 +65,7 @@ def test_an_event_is_one_line_and_comes_back_as_it_was(home: Home) -> None:
 def test_bodies_are_written_once(home: Home) -> None:
     spool = Spool(home)
     tool: Any = {"name": "t", "description": "", "parameters": {"type": "object"}}
-    assert {spool.message(dict(USER)) for _ in range(3)} == {message_id(USER)}  # type: ignore[arg-type]
+    assert {spool.message(USER) for _ in range(3)} == {message_id(USER)}
     assert len({spool.toolset([tool]) for _ in range(3)}) == 1
     assert spool.toolset([]) != spool.toolset([tool])
     kinds = [line.event["kind"] for line in read_events(only_file(home)) if line.event]
@@ -160,7 +162,11 @@ def test_a_full_disk_tears_one_line_and_no_more(
     spool.write(note("before"))
     real = os.write
     # The disk takes ten bytes more, then none, then somebody frees space.
-    monkeypatch.setattr(os, "write", lambda fd, data: real(fd, data[:10]))
+
+    def ten_bytes(fd: int, data: bytes) -> int:
+        return real(fd, data[:10])
+
+    monkeypatch.setattr(os, "write", ten_bytes)
     assert not spool.write(note("torn"))
 
     def full(fd: int, data: bytes) -> int:
