@@ -20,6 +20,7 @@ from tracemill.cli import output
 from tracemill.cli.doctor import doctor
 from tracemill.cli.evaluate import evaluate
 from tracemill.cli.export import export
+from tracemill.cli.import_sessions import import_sessions
 from tracemill.cli.ingest import ingest
 from tracemill.cli.label import label
 from tracemill.cli.sessions import sessions
@@ -29,6 +30,12 @@ from tracemill.tracer.errors import TracemillError
 
 # (name, function, heading in --help, example); the order here is the order in --help.
 COMMANDS: list[tuple[str, Callable[..., Any], str, str]] = [
+    (
+        "import",
+        import_sessions,
+        "Data",
+        "tracemill import openai-chat runs.jsonl --messages-field messages --outcome-field reward",
+    ),
     ("ingest", ingest, "Data", "tracemill ingest"),
     ("sessions", sessions, "Data", "tracemill sessions --outcome bad --limit 20"),
     ("show", show, "Data", "tracemill show 3f2a91c0"),
