@@ -284,8 +284,10 @@ def test_kill_9_loses_nothing_that_was_written(home: Home, tracer_folder: Path) 
     assert [event["step"] for event in requests] == list(range(len(requests)))
     for event in requests:
         assert bodies[event["added"][0]]["content"].startswith(f"{event['step']} ")
-    # A kill may tear the last line only, and a write is one system call, so there is none.
-    assert lines[-1].end == only_file(home).stat().st_size
+    # The kernel may stop a write at a page boundary: the last line is torn then, and no other.
+    tail = only_file(home).read_bytes()[lines[-1].end :]
+    assert b"\n" not in tail
+    assert len(tail) < 5000
 
 
 def test_importing_the_room_needs_the_standard_library_only(tracer_folder: Path) -> None:
