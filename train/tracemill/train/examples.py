@@ -20,20 +20,30 @@ from tracemill.curate.chat.template import Chat
 from tracemill.train.errors import TrainError
 
 Ints = npt.NDArray[np.int32]
+WINDOW = 4
+"""Batches sorted by length together: large enough to save padding, small enough to keep batches mixed."""
+
+
+@dataclass(frozen=True)
+class Lane:
+    """A part of a batch that is computed on its own.
+
+    rows: which sequences these are. suffix: (B, S) token ids after the shared prefix, padded on the right
+    with 0. where: (2, T) row and column in `suffix` of the states that predict `targets`: (T,) token ids.
+    """
+
+    rows: tuple[int, ...]
+    suffix: Ints
+    where: Ints
+    targets: Ints
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Token ids of one training step.
-
-    prefix: (P,) ids that begin every sequence. suffix: (B, S) ids of the rest, padded on the right with 0.
-    where: (2, T) row and column in `suffix` of the hidden states that predict `targets`: (T,) ids.
-    """
+    """Token ids of one training step: the (P,) ids that begin every sequence, and the rest in lanes."""
 
     prefix: Ints
-    suffix: Ints
-    where: Ints
-    targets: Ints
+    lanes: tuple[Lane, ...]
 
 
 def sequences(chat: Chat, rows: Sequence[Row], max_tokens: int) -> tuple[list[Rendered], int]:
@@ -52,48 +62,54 @@ def sequences(chat: Chat, rows: Sequence[Row], max_tokens: int) -> tuple[list[Re
     return kept, len(rendered) - len(kept)
 
 
-def order(count: int, batch_size: int, seed: int) -> Iterator[list[int]]:
+def order(lengths: Sequence[int], batch_size: int, seed: int) -> Iterator[list[int]]:
     """Indices of one batch after another, for ever: each epoch a new seeded permutation, cut across epochs.
 
-    With fewer rows than a batch, the batch is all rows.
+    Within a window of four batches, sequences are sorted by length, so that little of a batch is padding; the
+    batches of a window come in random order. With fewer rows than a batch, the batch is all rows.
     """
     chance = random.Random(seed)
-    size = min(batch_size, count)
+    size = min(batch_size, len(lengths))
     waiting: list[int] = []
     while True:
-        while len(waiting) < size:
-            waiting += chance.sample(range(count), count)
-        batch, waiting = waiting[:size], waiting[size:]
-        yield batch
+        while len(waiting) < WINDOW * size:
+            waiting += chance.sample(range(len(lengths)), len(lengths))
+        window, waiting = sorted(waiting[: WINDOW * size], key=lengths.__getitem__), waiting[WINDOW * size :]
+        batches = [window[start : start + size] for start in range(0, len(window), size)]
+        yield from chance.sample(batches, len(batches))
 
 
-def make_batch(parts: Sequence[Rendered], share_prefix: bool = True) -> Batch:
-    """Batch `parts`, splitting off the longest token prefix they share (none with `share_prefix` False).
+def make_batch(parts: Sequence[Rendered], rows: Sequence[int], shared: int, lanes: int = 1) -> Batch:
+    """Batch the sequences `rows` of `parts`, the first `shared` tokens of which are the same.
 
-    The prefix ends before the hidden state that predicts the first target, so every target is in the suffix.
+    They are dealt to the lanes one by one, so that lanes of rows sorted by length are equally long.
     """
-    shared = _common_prefix(parts) if share_prefix else 0
-    width = max(len(part.tokens) for part in parts) - shared
-    suffix = np.zeros((len(parts), width), np.int32)
+    dealt = [rows[first::lanes] for first in range(min(lanes, len(rows)))]
+    prefix = np.array(parts[rows[0]].tokens[:shared], np.int32)
+    return Batch(prefix, tuple(_make_lane(parts, some, shared) for some in dealt))
+
+
+def _make_lane(parts: Sequence[Rendered], rows: Sequence[int], shared: int) -> Lane:
     where: list[tuple[int, int]] = []
     targets: list[int] = []
-    for i, part in enumerate(parts):
-        suffix[i, : len(part.tokens) - shared] = part.tokens[shared:]
-        for start, end in part.spans:
+    for i, row in enumerate(rows):
+        for start, end in parts[row].spans:
             where += [(i, position - 1 - shared) for position in range(start, end)]
-            targets += part.tokens[start:end]
-    return Batch(
-        np.array(parts[0].tokens[:shared], np.int32),
-        suffix,
-        np.array(where, np.int32).T,
-        np.array(targets, np.int32),
-    )
+            targets += parts[row].tokens[start:end]
+    suffix = pad([parts[row].tokens[shared:] for row in rows])
+    return Lane(tuple(rows), suffix, np.array(where, np.int32).T, np.array(targets, np.int32))
 
 
-def _common_prefix(parts: Sequence[Rendered]) -> int:
+def pad(sequences: Sequence[Sequence[int]]) -> Ints:
+    """(B, S) ids of sequences of up to S ids, padded on the right with 0."""
+    padded = np.zeros((len(sequences), max(map(len, sequences))), np.int32)
+    for row, ids in zip(padded, sequences, strict=True):
+        row[: len(ids)] = ids
+    return padded
+
+
+def common_prefix(parts: Sequence[Rendered]) -> int:
+    """How many tokens all `parts` begin with, short of the state that predicts any part's first target."""
     limit = min(part.spans[0][0] for part in parts) - 1
     first, last = min(part.tokens for part in parts), max(part.tokens for part in parts)
-    for i in range(limit):
-        if first[i] != last[i]:
-            return i
-    return max(limit, 0)
+    return next((i for i in range(limit) if first[i] != last[i]), max(limit, 0))

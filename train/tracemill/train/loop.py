@@ -24,10 +24,8 @@ from mlx_lm.tuner.utils import linear_to_lora_layers
 
 from tracemill.curate.chat.render import Rendered
 from tracemill.train.errors import TrainError
-from tracemill.train.examples import make_batch, order
-from tracemill.train.forward import batch_loss, has_known_head, shares_prefixes
-
-Progress = Callable[[str, int, int], None]
+from tracemill.train.examples import common_prefix, make_batch, order
+from tracemill.train.forward import Frozen, Progress, batch_loss, cut, lane_streams
 
 
 @dataclass(frozen=True)
@@ -108,16 +106,21 @@ def fit(
     Among equal scores the later checkpoint wins. TrainError as soon as a loss is not finite.
     """
     add_lora(model, settings)
-    share, known = shares_prefixes(model), has_known_head(model)
+    streams = lane_streams()
+    parted = cut(model, settings.layers)
+    shared = common_prefix(parts) if parted.shares_prefixes else 0
+    frozen = Frozen(parted, parts, shared, streams, progress) if parted.lower else None
     optimizer = optim.AdamW(learning_rate=_schedule(settings))
-    loss_and_grad: Any = nn.value_and_grad(model, partial(batch_loss, model, known_head=known))
+    loss_and_grad: Any = nn.value_and_grad(model, partial(batch_loss, parted, frozen, streams=streams))
     outcome = Outcome({}, 0, -math.inf)
     to_score = set(checkpoint_steps(settings))
     busy = 0.0
-    batches = islice(order(len(parts), settings.batch_size, settings.seed), settings.steps)
+    batches = islice(
+        order([len(part.tokens) for part in parts], settings.batch_size, settings.seed), settings.steps
+    )
     for step, indices in enumerate(batches, start=1):
         began = time.perf_counter()
-        loss, grads = loss_and_grad(make_batch([parts[i] for i in indices], share))
+        loss, grads = loss_and_grad(make_batch(parts, indices, shared, len(streams)))
         optimizer.update(model, grads)
         mx.eval(model.trainable_parameters(), optimizer.state, loss)
         if not math.isfinite(value := loss.item()):

@@ -97,10 +97,7 @@ def _served(message: Message) -> dict[str, Any]:
             }
             for call in calls
         ]
-    for key in ("tool_call_id", "name"):
-        if key in message:
-            served[key] = message[key]
-    return served
+    return served | {key: message[key] for key in ("tool_call_id", "name") if key in message}
 
 
 def _object(arguments: dict[str, Any] | str) -> object:
