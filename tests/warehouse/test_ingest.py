@@ -258,7 +258,7 @@ def test_batches_bound_memory_and_miss_nothing(home: Home, monkeypatch: pytest.M
     assert one(home, "SELECT count(*) FROM responses") == 12
     total = sum(path.stat().st_size for path in home.spool.iterdir())
     assert len(seen) > 4
-    assert seen[-1] == ("ingesting", total, total)
+    assert seen[-1] == ("ingesting bytes", total, total)
 
 
 def test_fifty_thousand_events_take_seconds(home: Home) -> None:

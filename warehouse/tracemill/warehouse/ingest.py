@@ -163,7 +163,7 @@ def _ingest_all(
         new, bad = new + fresh, bad + wrong
         sessions |= touched
         if progress:
-            progress("ingesting", done, total)
+            progress("ingesting bytes", done, total)
     return new, len(sessions), bad
 
 

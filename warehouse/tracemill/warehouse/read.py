@@ -8,7 +8,8 @@ of that is refused with a `QueryError` of one line.
 from __future__ import annotations
 
 import os
-from collections.abc import Generator
+from collections.abc import Callable, Generator
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -77,16 +78,30 @@ def connect(home: Home) -> duckdb.DuckDBPyConnection:
 
 def query(home: Home, sql: str) -> pl.DataFrame:
     """The rows of one SELECT (or DESCRIBE, SHOW, SUMMARIZE); QueryError says why there are none."""
+    with _asked(home) as connection:
+        return _interruptible(connection, lambda: _rows(connection, sql))
+
+
+def _rows(connection: duckdb.DuckDBPyConnection, sql: str) -> pl.DataFrame:
     import polars as pl
 
-    with _asked(home) as connection:
-        relation = connection.sql(_single(connection, sql))
-        # The subquery gives columns of one name different names, which polars insists on.
-        relation = relation.select("*")
-        columns = [
-            _plain(name, str(kind)) for name, kind in zip(relation.columns, relation.types, strict=True)
-        ]
-        return pl.DataFrame(_Stream(relation.select(", ".join(columns)).__arrow_c_stream__()))
+    # The subquery gives columns of one name different names, which polars insists on.
+    relation = connection.sql(_single(connection, sql)).select("*")
+    columns = [_plain(name, str(kind)) for name, kind in zip(relation.columns, relation.types, strict=True)]
+    return pl.DataFrame(_Stream(relation.select(", ".join(columns)).__arrow_c_stream__()))
+
+
+def _interruptible(connection: duckdb.DuckDBPyConnection, work: Callable[[], pl.DataFrame]) -> pl.DataFrame:
+    """The result of `work`, which Ctrl-C ends; DuckDB alone looks for one between its tasks, often never."""
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        asked = pool.submit(work)
+        try:
+            while not asked.done():
+                wait([asked], timeout=0.2)  # not for ever: a signal may reach another thread than this one
+        except KeyboardInterrupt:
+            connection.interrupt()
+            raise
+        return asked.result()
 
 
 class _Stream:
