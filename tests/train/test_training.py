@@ -20,7 +20,8 @@ from tracemill.curate.chat.template import Chat
 from tracemill.train.errors import TrainError
 from tracemill.train.examples import common_prefix, make_batch, order, sequences
 from tracemill.train.finetune import load_base
-from tracemill.train.loop import Settings, add_lora, checkpoint_steps, fit
+from tracemill.train.loop import add_lora, fit
+from tracemill.train.settings import Settings
 
 TOOLS: Any = [
     {"name": "read_file", "description": "Read.", "parameters": {"type": "object", "properties": {}}}
@@ -149,7 +150,7 @@ def test_a_model_learns_its_rows_and_keeps_its_best_checkpoint(folder: Path, par
     outcome = fit(model, parts, settings, judge)
     assert len(outcome.losses) == 40
     assert outcome.losses[-1] < 0.8 * outcome.losses[0]
-    assert [step for step, _ in outcome.scores] == checkpoint_steps(settings) == [27, 34, 40]
+    assert [step for step, _ in outcome.scores] == settings.checkpoint_steps() == [27, 34, 40]
     # The second of the three was best, though the loss went on falling: its weights are in the model again.
     assert (outcome.best_step, outcome.best_score) == (34, 0.75)
     kept = np.array(model.model.layers[0].self_attn.q_proj.lora_b)
@@ -177,10 +178,10 @@ def test_rows_longer_than_the_context_are_counted_and_none_left_is_one_sentence(
     chat = Chat.load(folder)
     rows = [row(number) for number in range(5)]
     lengths = sorted(len(part.tokens) for r in rows for part in prove(chat, r))
-    kept, left_out = sequences(chat, rows, max_tokens=lengths[2])
+    kept, left_out = sequences(chat, rows, context=lengths[2])
     assert (len(kept), left_out) == (3, 2)
     with pytest.raises(TrainError, match="no row to learn from: 5 sequences"):
-        sequences(chat, rows, max_tokens=10)
+        sequences(chat, rows, context=10)
 
 
 @given(count=st.integers(1, 30), batch=st.integers(1, 12), seed=st.integers(0, 5))

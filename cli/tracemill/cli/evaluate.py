@@ -15,8 +15,8 @@ import typer
 from tracemill.cli import output
 
 if TYPE_CHECKING:
-    from tracemill.evaluate.comparison import Comparison
     from tracemill.evaluate.evaluation import Suite
+    from tracemill.evaluate.report import Report
     from tracemill.evaluate.statistics import Interval
     from tracemill.tracer.home import Home
     from tracemill.train.adapter import Adapter
@@ -101,11 +101,17 @@ def _against_base(
     if as_json:
         output.emit_json({"report": written, **as_plain(found)})
     else:
-        _show(suite, found.comparison, written)
+        show_comparison(suite, found)
+        if written:
+            output.say(str(written))
 
 
-def _show(suite: Suite, comparison: Comparison, written: Path | None) -> None:
+def show_comparison(suite: Suite, report: Report) -> None:
+    """Print base against adapter: turns by category, live tasks, what went wrong, the verdict."""
+    comparison = report.comparison
     groups = [comparison.calls, comparison.lenient, *comparison.categories]
+    groups += [comparison.direct] if comparison.direct else []
+    groups += [report.live.group] if report.live else []
     output.table(
         (suite.name, "items", "base", "adapter", "difference, points", "sessions gained", "lost", "p"),
         [
@@ -120,7 +126,7 @@ def _show(suite: Suite, comparison: Comparison, written: Path | None) -> None:
                 group.test.lost,
                 f"{group.test.p:.2g}",
             )
-            for group in [*groups, *([comparison.direct] if comparison.direct else [])]
+            for group in groups
         ],
     )
     output.table(
@@ -128,8 +134,6 @@ def _show(suite: Suite, comparison: Comparison, written: Path | None) -> None:
         [(failure, *counts) for failure, counts in comparison.failures.items()],
     )
     output.say(f"{comparison.verdict.word}: {comparison.verdict.reason}", style="bold")
-    if written:
-        output.say(str(written))
 
 
 def _percent(share: float) -> str:

@@ -58,7 +58,7 @@ def export(
     if as_json:
         output.emit_json(_summary(dataset, manifest))
     else:
-        _show(dataset, manifest)
+        show(dataset)
 
 
 def _chat(model: str | None, home: Home, progress: output.ProgressCallback) -> Chat | None:
@@ -75,7 +75,10 @@ def _summary(dataset: Dataset, manifest: Manifest) -> dict[str, object]:
     return {"folder": dataset.folder, "reused": dataset.reused, **parts}
 
 
-def _show(dataset: Dataset, manifest: Manifest) -> None:
+def show(dataset: Dataset) -> None:
+    """Print the retention table, the splits and the folder of an exported data set."""
+    manifest = dataset.manifest
+    assert manifest is not None, "an export has its manifest"
     output.table(
         ("step", "in", "kept", "dropped", "turns out of the loss", "reasons"),
         [

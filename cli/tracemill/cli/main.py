@@ -17,15 +17,18 @@ from typing import Annotated, Any
 import typer
 
 from tracemill.cli import output
+from tracemill.cli.demo import demo
 from tracemill.cli.doctor import doctor
 from tracemill.cli.evaluate import evaluate
 from tracemill.cli.export import export
 from tracemill.cli.import_sessions import import_sessions
+from tracemill.cli.improve import improve
 from tracemill.cli.ingest import ingest
 from tracemill.cli.label import label
 from tracemill.cli.sessions import sessions
 from tracemill.cli.show import show
 from tracemill.cli.sql import sql
+from tracemill.cli.train import train
 from tracemill.tracer.errors import TracemillError
 
 # (name, function, heading in --help, example); the order here is the order in --help.
@@ -42,12 +45,15 @@ COMMANDS: list[tuple[str, Callable[..., Any], str, str]] = [
     ("sql", sql, "Data", "tracemill sql 'SELECT tool, calls, errors FROM tool_stats'"),
     ("label", label, "Data", "tracemill label 3f2a91c0 --bad --note 'deleted the wrong file'"),
     ("export", export, "Learn", "tracemill export --recipe default --model smollm2-135m"),
+    ("train", train, "Learn", "tracemill train ~/.tracemill/datasets/NAME --seed 1"),
     (
         "evaluate",
         evaluate,
         "Learn",
         "tracemill evaluate smollm2-135m --adapter ADAPTER --dataset DATASET --report report.html",
     ),
+    ("improve", improve, "Learn", "tracemill improve --model smollm2-135m --json"),
+    ("demo", demo, "Help", "tracemill demo --seed 1 --json"),
     ("doctor", doctor, "Help", "tracemill doctor"),
 ]
 

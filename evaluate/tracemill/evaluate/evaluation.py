@@ -92,7 +92,13 @@ def compare_adapter(
 ) -> Report:
     """Score `base` without and with `adapter` on the same items, and say which is better."""
     after = score_model(suite, base, adapter, progress)
-    before = score_model(suite, base, None, progress)
+    return make_report(suite, base, adapter, score_model(suite, base, None, progress), after)
+
+
+def make_report(
+    suite: Suite, base: BaseModel, adapter: Adapter, before: list[ItemResult], after: list[ItemResult]
+) -> Report:
+    """The report on `adapter`, from what it scored (`after`) and what its base alone did (`before`)."""
     manifest, card = suite.dataset.manifest, adapter.card
     return Report(
         title=f"{adapter.path.name} against {Path(base.name).name}, its base, on {suite.name}",
@@ -146,7 +152,7 @@ def remember(
     record_evaluation(
         home,
         Evaluation(
-            evaluation_id=_identity(suite, base, adapter),
+            evaluation_id=identity(suite, base, adapter),
             suite=suite.name,
             base=base.name,
             items=[
@@ -163,7 +169,7 @@ def remember(
             ],
             training_id=adapter.path.name if adapter else None,
             dataset_id=suite.dataset.name,
-            baseline_id=_identity(suite, base, None) if report else None,
+            baseline_id=identity(suite, base, None) if report else None,
             path=path,
             counts=dict(Counter(result.score.failure or "right" for result in results)),
             score=accuracy(results).call,
@@ -173,7 +179,8 @@ def remember(
     )
 
 
-def _identity(suite: Suite, base: BaseModel, adapter: Adapter | None) -> str:
+def identity(suite: Suite, base: BaseModel, adapter: Adapter | None) -> str:
+    """The name of an evaluation: a hash of all that decides what is generated."""
     parts = [
         base.digest,
         adapter.card["weights_sha256"] if adapter else "",

@@ -6,7 +6,7 @@ accuracy over them. Training takes `accuracy` of `evaluate_rows` to choose its c
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -105,3 +105,18 @@ def _check_fit(asked: Sequence[Item], prompts: Sequence[Sequence[int]], context:
                 f"The prompt of item {item.id} has {len(prompt)} tokens; its model reads {context}: "
                 "leave the row out or choose a model with a longer context."
             )
+
+
+def call_judge(
+    rows: Sequence[Row], max_tokens: int, progress: Progress | None = None
+) -> Callable[[Any, Chat], float | None]:
+    """What training asks at a checkpoint: the share of exact tool calls on `rows`, None where none is due."""
+
+    def judge(model: Any, chat: Chat) -> float | None:
+        def scoring(_what: str, done: int, total: int) -> None:
+            if progress:
+                progress("scoring a checkpoint", done, total)
+
+        return accuracy(evaluate_rows(model, chat, rows, max_tokens=max_tokens, progress=scoring)).call
+
+    return judge

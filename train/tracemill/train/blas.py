@@ -152,6 +152,15 @@ def adapt_threads() -> int | None:
     return _threads[0].adapt() if _threads else None
 
 
+def one_thread() -> None:
+    """Give OpenBLAS one thread, for computations that keep the cores busy by themselves.
+
+    As `adapt_threads`, which takes it back: never during an evaluation of MLX.
+    """
+    if _threads:
+        _threads[0].use(1)
+
+
 def _start_threads(library: ctypes.CDLL, setter: str) -> None:
     if not {"OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"} & os.environ.keys():
         _threads.append(Threads(getattr(library, setter)))

@@ -80,10 +80,14 @@ class Threads:
         """Set the number to the cores left free since the last look, if that is long enough ago to tell."""
         usage = Usage.now()
         if usage.elapsed - self._seen.elapsed >= SAMPLE * len(os.sched_getaffinity(0)):
-            self._number = free_cores(self._seen, usage, self._cores)
+            self.use(free_cores(self._seen, usage, self._cores))
             self._seen = usage
-            self._set_number(self._number)
         return self._number
+
+    def use(self, number: int) -> None:
+        """Set the number."""
+        self._number = number
+        self._set_number(number)
 
 
 def _read(path: str) -> str:

@@ -46,18 +46,18 @@ class Batch:
     lanes: tuple[Lane, ...]
 
 
-def sequences(chat: Chat, rows: Sequence[Row], max_tokens: int) -> tuple[list[Rendered], int]:
-    """Proved sequences of `rows`, and how many were left out for being longer than `max_tokens`.
+def sequences(chat: Chat, rows: Sequence[Row], context: int) -> tuple[list[Rendered], int]:
+    """Proved sequences of `rows`, and how many were left out for being longer than `context`.
 
     TrainError where none is left; ProofError where a row is not faithful.
     """
     rendered = [part for row in rows for part in prove(chat, row)]
-    kept = [part for part in rendered if len(part.tokens) <= max_tokens and part.spans]
+    kept = [part for part in rendered if len(part.tokens) <= context and part.spans]
     if not kept:
         longest = max((len(part.tokens) for part in rendered), default=0)
         raise TrainError(
             f"The data set has no row to learn from: {len(rendered)} sequences, the longest {longest} long, "
-            f"none within the context of {max_tokens} tokens; raise --max-tokens or export other sessions."
+            f"none within the context of {context} tokens; raise --context or export other sessions."
         )
     return kept, len(rendered) - len(kept)
 

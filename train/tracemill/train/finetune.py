@@ -18,13 +18,18 @@ from typing import Any
 from tracemill.curate.chat.template import Chat
 from tracemill.curate.dataset import Dataset
 from tracemill.tracer.home import Home
+from tracemill.train import blas
 from tracemill.train.adapter import CARD, Adapter, code_sha256, load_adapter, save_adapter
 from tracemill.train.base import BaseModel
 from tracemill.train.errors import TrainError
 from tracemill.train.examples import sequences
-from tracemill.train.loop import Progress, Settings, fit, lora_config
+from tracemill.train.forward import Progress
+from tracemill.train.loop import fit
+from tracemill.train.settings import Settings
+from tracemill.warehouse.lineage import Checkpoint, Training
+from tracemill.warehouse.store import record_training
 
-Judge = Callable[[Any, Chat], float]
+Judge = Callable[[Any, Chat], float | None]
 
 
 @dataclass(frozen=True)
@@ -58,7 +63,7 @@ def finetune(
     if (path / CARD).exists():
         return Finetuned(load_adapter(path), reused=True)
     home.ensure(home.adapters)
-    parts, too_long = sequences(chat, dataset.rows("train"), settings.max_tokens)
+    parts, too_long = sequences(chat, dataset.rows("train"), settings.context)
     model = load_base(base.path)
     outcome = fit(model, parts, settings, lambda: judge(model, chat), progress)
     card = {
@@ -71,14 +76,40 @@ def finetune(
         "scores": outcome.scores,
         "losses": [round(loss, 6) for loss in outcome.losses],
         "seconds_per_step": round(outcome.seconds_per_step, 3),
+        "blas": blas.activate(home).name,
     }
     mlx_config = {
         "fine_tune_type": "lora",
         "num_layers": settings.layers,
-        "lora_parameters": lora_config(settings),
+        "lora_parameters": settings.lora(),
         "model": base.name,
     }
-    return Finetuned(save_adapter(path, outcome.weights, mlx_config, chat.template, card), reused=False)
+    adapter = save_adapter(path, outcome.weights, mlx_config, chat.template, card)
+    record_training(home, _lineage(adapter))
+    return Finetuned(adapter, reused=False)
+
+
+def _lineage(adapter: Adapter) -> Training:
+    card = adapter.card
+    hashes = ("base_sha256", "dataset_sha256", "template_sha256", "code_sha256")
+    return Training(
+        training_id=adapter.path.name,
+        base=card["base"],
+        path=str(adapter.path),
+        checkpoints=[
+            Checkpoint(
+                step=step, train_loss=card["losses"][step - 1], score=score, chosen=step == card["best_step"]
+            )
+            for step, score in card["scores"]
+        ],
+        dataset_id=card["dataset"],
+        seed=card["settings"]["seed"],
+        adapter_hash=card["weights_sha256"],
+        recipe=card["settings"],
+        counts={key: card[key] for key in ("sequences", "sequences_too_long", "target_tokens")},
+        score=card["best_score"],
+        details={key: card[key] for key in hashes},
+    )
 
 
 def adapter_name(identity: dict[str, Any]) -> str:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
 from typing import Any, cast
@@ -23,37 +23,11 @@ from mlx.utils import tree_flatten
 from mlx_lm.tuner.utils import linear_to_lora_layers
 
 from tracemill.curate.chat.render import Rendered
+from tracemill.train import blas
 from tracemill.train.errors import TrainError
 from tracemill.train.examples import common_prefix, make_batch, order
 from tracemill.train.forward import Frozen, Progress, batch_loss, cut, lane_streams
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What decides a training run, beside its data and base model."""
-
-    steps: int = 100
-    """Optimizer steps."""
-    batch_size: int = 8
-    """Sequences per step."""
-    learning_rate: float = 6e-4
-    """Peak rate of AdamW; linear warm-up over a tenth of the steps, then cosine to a tenth of the peak."""
-    rank: int = 8
-    """LoRA rank."""
-    scale: float = 20.0
-    """Factor on the LoRA update, as mlx-lm's `scale` (not alpha / rank)."""
-    layers: int = 16
-    """Number of last transformer layers that get LoRA."""
-    max_tokens: int = 2048
-    """Longer sequences are left out and counted."""
-    checkpoints: int = 3
-    """How many checkpoints are scored, evenly spaced over the second half of training and at its end."""
-    seed: int = 0
-    """Seed of the LoRA initialisation and of the data order."""
-
-    def asdict(self) -> dict[str, Any]:
-        """The settings as plain values, for JSON."""
-        return asdict(self)
+from tracemill.train.settings import Settings
 
 
 @dataclass
@@ -63,57 +37,44 @@ class Outcome:
     weights: dict[str, mx.array]
     """Adapter parameters of the best checkpoint, named as mlx-lm names them."""
     best_step: int
-    best_score: float
+    best_score: float | None
     losses: list[float] = field(default_factory=list[float])
     """Mean loss in nats per target token, one a step."""
-    scores: list[tuple[int, float]] = field(default_factory=list[tuple[int, float]])
+    scores: list[tuple[int, float | None]] = field(default_factory=list[tuple[int, float | None]])
     """(step, score) of every checkpoint."""
     seconds_per_step: float = 0.0
-
-
-def lora_config(settings: Settings) -> dict[str, Any]:
-    """The `lora_parameters` of mlx-lm's adapter_config.json."""
-    return {"rank": settings.rank, "scale": settings.scale, "dropout": 0.0}
 
 
 def add_lora(model: Any, settings: Settings) -> None:
     """Freeze `model` and put trainable LoRA layers of `settings` on its last layers."""
     mx.random.seed(settings.seed)
     model.freeze()
-    linear_to_lora_layers(model, settings.layers, lora_config(settings))
-
-
-def checkpoint_steps(settings: Settings) -> list[int]:
-    """The steps after which the model is scored; the last step is always one of them."""
-    first = settings.steps // 2
-    return sorted(
-        {
-            first + math.ceil((settings.steps - first) * (i + 1) / settings.checkpoints)
-            for i in range(settings.checkpoints)
-        }
-    )
+    linear_to_lora_layers(model, settings.layers, settings.lora())
 
 
 def fit(
     model: Any,
     parts: Sequence[Rendered],
     settings: Settings,
-    score: Callable[[], float],
+    score: Callable[[], float | None],
     progress: Progress | None = None,
 ) -> Outcome:
     """Train the LoRA layers of `model` on `parts`; leave the best checkpoint's weights in the model.
 
-    Among equal scores the later checkpoint wins. TrainError as soon as a loss is not finite.
+    Among equal scores the later checkpoint wins; so does it where `score` cannot tell (None).
+    TrainError as soon as a loss is not finite.
     """
     add_lora(model, settings)
     streams = lane_streams()
+    if len(streams) > 1:
+        blas.one_thread()
     parted = cut(model, settings.layers)
     shared = common_prefix(parts) if parted.shares_prefixes else 0
     frozen = Frozen(parted, parts, shared, streams, progress) if parted.lower else None
     optimizer = optim.AdamW(learning_rate=_schedule(settings))
     loss_and_grad: Any = nn.value_and_grad(model, partial(batch_loss, parted, frozen, streams=streams))
-    outcome = Outcome({}, 0, -math.inf)
-    to_score = set(checkpoint_steps(settings))
+    outcome = Outcome({}, 0, None)
+    to_score = set(settings.checkpoint_steps())
     busy = 0.0
     batches = islice(
         order([len(part.tokens) for part in parts], settings.batch_size, settings.seed), settings.steps
@@ -132,14 +93,18 @@ def fit(
         if progress:
             progress("training", step, settings.steps)
         if step in to_score:
+            blas.adapt_threads()
             found = score()
+            if len(streams) > 1:
+                blas.one_thread()
             outcome.scores.append((step, found))
-            if found >= outcome.best_score:
+            if found is None or outcome.best_score is None or found >= outcome.best_score:
                 outcome.best_step, outcome.best_score = step, found
                 # Arrays are immutable values: the next update makes new ones.
                 outcome.weights = dict(
                     cast(list[tuple[str, mx.array]], tree_flatten(model.trainable_parameters()))
                 )
+    blas.adapt_threads()
     outcome.seconds_per_step = busy / settings.steps
     model.load_weights(list(outcome.weights.items()), strict=False)
     return outcome

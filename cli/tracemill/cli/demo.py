@@ -1,0 +1,72 @@
+"""`tracemill demo`: the whole loop on a small coding agent, from its sessions to a better model.
+
+In: nothing. Out: recorded sessions, a data set, an adapter, a report, and one JSON object with `--json`.
+State goes to `$TRACEMILL_HOME/demo`, so that the demo never mixes with your own sessions.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import Annotated
+
+import typer
+
+from tracemill.cli import knobs, output
+
+LIVE_TASKS = 12
+COUNTS = "SELECT (FROM sessions SELECT count(*)) AS sessions, (FROM tool_calls SELECT count(*)) AS tool_calls"
+QUESTION = "SELECT tool, calls, errors, median_latency_ms FROM tool_stats ORDER BY calls DESC"
+
+
+def demo(
+    teacher: Annotated[
+        str | None,
+        typer.Option(help="Pydantic AI model that gives the demonstrations, instead of the scripted policy."),
+    ] = None,
+    seed: knobs.Seed = knobs.DEFAULT.seed,
+    steps: knobs.Steps = knobs.DEFAULT.steps,
+    as_json: knobs.AsJson = False,
+) -> None:
+    """Record a coding agent at work, train a small model on it, and see whether it got better.
+
+    About 400 tasks with real tools on scratch projects. Without --teacher a scripted policy demonstrates
+    them: it knows the tasks; the tools it calls really run, and what is recorded is real.
+    """
+    from tracemill.cli.improve import show_places, summary
+    from tracemill.cli.loop import Plan, turn
+    from tracemill.demo.live import live_tasks
+    from tracemill.demo.record import record
+    from tracemill.demo.tasks import tasks
+    from tracemill.tracer.home import Home
+    from tracemill.train import blas
+    from tracemill.warehouse.ingest import ingest
+    from tracemill.warehouse.read import query
+
+    began = time.monotonic()
+    home = Home(Home.find().root / "demo")
+    blas.activate(home)
+    with output.progress() as progress:
+        recorded = record(home, tasks(), teacher=teacher, progress=progress)
+        ingest(home, progress)
+    counts = query(home, COUNTS).row(0, named=True)
+    if not as_json:
+        now, before = recorded.good + recorded.bad, recorded.skipped
+        output.say(f"Demonstrations by {teacher or 'a scripted policy, not a model'}.")
+        output.say(f"{now} sessions recorded now, {before} before; {counts['tool_calls']} real tool calls.")
+        output.say(f"\nA first answer: tracemill sql {QUESTION!r}", style="bold")
+        answer = query(home, QUESTION)
+        output.table(answer.columns, answer.rows())
+    settings = replace(knobs.DEFAULT, seed=seed, steps=steps)
+    plan = Plan("smollm2-135m", settings, knobs.MAX_TOKENS, live_tasks=live_tasks(LIVE_TASKS), quiet=as_json)
+    made = turn(home, plan)
+    seconds = round(time.monotonic() - began, 1)
+    live = made.report.live
+    assert live is not None, "the plan has live tasks"
+    if as_json:
+        live_shares = {"base_live": live.group.base.estimate, "adapter_live": live.group.adapter.estimate}
+        output.emit_json({**counts, **summary(made), **live_shares, "seconds": seconds})
+        return
+    show_places(made)
+    output.say(f"traces   {home.snapshot} (TRACEMILL_HOME={home.root} tracemill sql ...)")
+    output.say(f"{seconds:.0f} seconds")

@@ -1,0 +1,69 @@
+"""`tracemill improve`: the whole loop over what is in the warehouse.
+
+In: sessions with a verified outcome, recorded or imported. Out: a data set, an adapter, a report, a verdict.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Annotated, Any
+
+import typer
+
+from tracemill.cli import knobs, output
+from tracemill.cli.loop import Turn
+
+
+def improve(
+    model: knobs.Model = "smollm2-135m",
+    recipe: Annotated[
+        str, typer.Option(help="Name of a recipe that comes with Tracemill, or path of a .toml file.")
+    ] = "default",
+    where: Annotated[
+        str | None,
+        typer.Option(help="Only conversations that meet this SQL condition, such as \"agent = 'punie'\"."),
+    ] = None,
+    seed: knobs.Seed = knobs.DEFAULT.seed,
+    steps: knobs.Steps = knobs.DEFAULT.steps,
+    max_tokens: knobs.MaxTokens = knobs.MAX_TOKENS,
+    as_json: knobs.AsJson = False,
+) -> None:
+    """Export, train, evaluate, compare: one command from recorded sessions to a verdict."""
+    from tracemill.cli.fresh import fresh_home
+    from tracemill.cli.loop import Plan, turn
+    from tracemill.train import blas
+
+    home = fresh_home()
+    blas.activate(home)
+    settings = replace(knobs.DEFAULT, seed=seed, steps=steps)
+    made = turn(home, Plan(model, settings, max_tokens, recipe, where, quiet=as_json))
+    if as_json:
+        output.emit_json(summary(made))
+    else:
+        show_places(made)
+
+
+def summary(made: Turn) -> dict[str, Any]:
+    """The figures of a turn of the loop that its report leads with."""
+    comparison = made.report.comparison
+    manifest = made.dataset.manifest
+    assert manifest is not None, "an export has its manifest"
+    return {
+        "rows": sum(count.rows for count in manifest.splits.values()),
+        "base_exact": comparison.calls.base.estimate,
+        "adapter_exact": comparison.calls.adapter.estimate,
+        "base_direct": comparison.direct.base.estimate if comparison.direct else None,
+        "adapter_direct": comparison.direct.adapter.estimate if comparison.direct else None,
+        "p_value": comparison.calls.test.p,
+        "verdict": comparison.verdict.word,
+        "dataset": made.dataset.folder,
+        "adapter": made.made.adapter.path,
+        "report": made.page,
+    }
+
+
+def show_places(made: Turn) -> None:
+    """Say where everything is."""
+    output.say(f"\nreport   {made.page}")
+    output.say(f"adapter  {made.made.adapter.path}")
+    output.say(f"data set {made.dataset.folder}")

@@ -1,0 +1,117 @@
+"""The loop as one piece: export, train, evaluate, compare, and live runs where there are live tasks.
+
+In: the home with its recorded sessions, and how to train. Out: a `Turn`: the data set, the adapter, the
+report. What an earlier turn of the same loop made is reused. Says each stage as it is done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tracemill.cli import output
+from tracemill.cli.export import show as show_export
+from tracemill.tracer.home import Home
+from tracemill.train.settings import Settings
+
+if TYPE_CHECKING:
+    from tracemill.curate.dataset import Dataset
+    from tracemill.evaluate.live import LiveTask
+    from tracemill.evaluate.report import Report
+    from tracemill.train.finetune import Finetuned
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How the loop turns."""
+
+    model: str
+    settings: Settings
+    max_tokens: int
+    recipe: str = "default"
+    where: str | None = None
+    live_tasks: Sequence[LiveTask] = ()
+    quiet: bool = False
+    """Say nothing on standard output: it is kept for JSON."""
+
+
+@dataclass(frozen=True)
+class Turn:
+    """What one turn of the loop made."""
+
+    dataset: Dataset
+    made: Finetuned
+    report: Report
+    page: Path
+
+
+def turn(home: Home, plan: Plan) -> Turn:
+    """Export, train, evaluate, compare, report. The BLAS must be active (`tracemill.train.blas`)."""
+    from tracemill.cli.evaluate import show_comparison
+    from tracemill.cli.train import show as show_training
+    from tracemill.curate.chat.template import Chat
+    from tracemill.curate.export import export
+    from tracemill.evaluate.evaluation import Suite, make_report, remember
+    from tracemill.evaluate.live import Limits
+    from tracemill.evaluate.live_results import compare_live
+    from tracemill.evaluate.recall import live_once, score_once
+    from tracemill.evaluate.report import write_report
+    from tracemill.train.base import resolve
+
+    with output.progress() as progress:
+        base = resolve(plan.model, home, progress)
+        dataset = export(
+            home, recipe=plan.recipe, where=plan.where, chat=Chat.load(base.path), progress=progress
+        )
+    suite = Suite(dataset, "test", plan.max_tokens)
+    suite.rows()  # nothing to score is found out before training, not after
+    _stage(plan, "Curated")
+    if not plan.quiet:
+        show_export(dataset)
+    with output.progress() as progress:
+        made = fine_tune(home, dataset, plan.model, plan.settings, plan.max_tokens, progress)
+    _stage(plan, "Trained")
+    if not plan.quiet:
+        show_training(made)
+    adapter = made.adapter
+    with output.progress() as progress:
+        before = score_once(home, suite, base, None, progress)
+        after = score_once(home, suite, base, adapter, progress)
+        report = make_report(suite, base, adapter, before, after)
+        if plan.live_tasks:
+            limits = Limits(max_tokens=plan.max_tokens)
+            lives = [
+                live_once(home, plan.live_tasks, base, which, limits, progress) for which in (None, adapter)
+            ]
+            report = replace(report, live=compare_live(*lives))
+    page = write_report(home.reports / f"{adapter.path.name}-{dataset.name}.html", report)
+    remember(home, suite, base, adapter, after, report=report, path=str(page))
+    _stage(plan, "Evaluated")
+    if not plan.quiet:
+        show_comparison(suite, report)
+    return Turn(dataset, made, report, page)
+
+
+def fine_tune(
+    home: Home,
+    dataset: Dataset,
+    model: str,
+    settings: Settings,
+    max_tokens: int,
+    progress: output.ProgressCallback,
+) -> Finetuned:
+    """Train with checkpoints judged by exact tool calls on the validation split."""
+    from tracemill.evaluate.holdout import call_judge
+    from tracemill.train.base import resolve
+    from tracemill.train.finetune import finetune
+
+    base = resolve(model, home, progress)
+    judge = call_judge(dataset.rows("valid"), max_tokens, progress)
+    return finetune(home, dataset, base, settings, judge, progress)
+
+
+def _stage(plan: Plan, name: str) -> None:
+    if not plan.quiet:
+        output.say(f"\n{name}", style="bold")

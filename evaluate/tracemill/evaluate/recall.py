@@ -1,0 +1,117 @@
+"""Evaluations that were made before: what the warehouse remembers need not be generated again.
+
+In: the home and what is to be evaluated. Out: results. Completions are remembered as text and scored anew, so
+a change in scoring reaches them too. An evaluation is named by everything that decides what is generated.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import cast
+
+from pydantic import TypeAdapter
+
+from tracemill.evaluate.evaluation import Suite, identity, remember, score_model
+from tracemill.evaluate.generate import Progress
+from tracemill.evaluate.holdout import ItemResult
+from tracemill.evaluate.items import items
+from tracemill.evaluate.live import Limits, LiveTask, run_live
+from tracemill.evaluate.live_results import LiveResult
+from tracemill.evaluate.scoring import score
+from tracemill.tracer.home import Home
+from tracemill.train.adapter import Adapter
+from tracemill.train.base import BaseModel
+from tracemill.warehouse.lineage import Evaluation, EvaluationItem
+from tracemill.warehouse.read import query
+from tracemill.warehouse.store import record_evaluation
+
+LIVE_RESULT = TypeAdapter(LiveResult)
+
+
+def score_once(
+    home: Home, suite: Suite, base: BaseModel, adapter: Adapter | None, progress: Progress | None = None
+) -> list[ItemResult]:
+    """Results on `suite`: scored from remembered completions, else generated and remembered."""
+    asked = items(suite.rows())
+    known = _remembered(home, identity(suite, base, adapter), "generated")
+    if all(item.id in known for item in asked):
+        return [ItemResult(item, known[item.id], score(item, known[item.id])) for item in asked]
+    results = score_model(suite, base, adapter, progress)
+    remember(home, suite, base, adapter, results)
+    return results
+
+
+def live_once(
+    home: Home,
+    tasks: Sequence[LiveTask],
+    base: BaseModel,
+    adapter: Adapter | None,
+    limits: Limits,
+    progress: Progress | None = None,
+) -> list[LiveResult]:
+    """Results of live `tasks`: remembered, else run now and remembered."""
+    name = _live_identity(tasks, base, adapter, limits)
+    known = _remembered(home, name, "details")
+    if all(task.id in known for task in tasks):
+        return [LIVE_RESULT.validate_json(known[task.id]) for task in tasks]
+
+    def running(_what: str, done: int, total: int) -> None:
+        if progress:
+            progress("live tasks with the adapter" if adapter else "live tasks with the base", done, total)
+
+    results = run_live(
+        tasks,
+        base_path=base.path,
+        adapter_path=adapter.path if adapter else None,
+        home=home,
+        limits=limits,
+        progress=running,
+    )
+    record_evaluation(
+        home,
+        Evaluation(
+            evaluation_id=name,
+            suite="live",
+            base=base.name,
+            items=[
+                EvaluationItem(
+                    item_id=result.task,
+                    score=float(result.right),
+                    generated=result.answer,
+                    category=result.category,
+                    details=result.asdict(),
+                )
+                for result in results
+            ],
+            training_id=adapter.path.name if adapter else None,
+            counts=dict(Counter("right" if result.right else "failed" for result in results)),
+            score=sum(result.right for result in results) / len(results) if results else None,
+        ),
+    )
+    return results
+
+
+def _remembered(home: Home, evaluation_id: str, column: str) -> dict[str, str]:
+    found = query(
+        home,
+        f"SELECT item_id, CAST({column} AS VARCHAR) FROM evaluation_items "
+        f"WHERE evaluation_id = '{evaluation_id}' AND {column} IS NOT NULL",
+    )
+    return dict(cast("list[tuple[str, str]]", found.rows()))
+
+
+def _live_identity(
+    tasks: Sequence[LiveTask], base: BaseModel, adapter: Adapter | None, limits: Limits
+) -> str:
+    parts = [
+        "live",
+        base.digest,
+        adapter.card["weights_sha256"] if adapter else "",
+        json.dumps(asdict(limits), sort_keys=True),
+        *(f"{task.id} {task.prompt}" for task in tasks),
+    ]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
