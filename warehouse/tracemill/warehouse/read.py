@@ -40,7 +40,7 @@ LEFT JOIN (
   )) AS calls
   FROM conversation_calls GROUP BY conversation_id
 ) AS k USING (conversation_id)
-ORDER BY c.started, c.conversation_id
+ORDER BY c.started, c.ended, c.conversation_id
 """
 
 

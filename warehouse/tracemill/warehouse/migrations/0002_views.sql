@@ -124,8 +124,8 @@ COMMENT ON COLUMN session_outcomes.decided IS 'When.';
 
 CREATE VIEW conversations AS
 SELECT c.conversation_id, r.session_id, r.run_id, s.agent, s.source, s.task, s.category, s.split, o.outcome,
-       f.started,
-       c.messages, c.assistant_turns, r.toolset_id, c.recorded = c.expected AND t.tools IS NOT NULL AS complete
+       f.started, r.sent AS ended, c.messages, c.assistant_turns, r.toolset_id,
+       c.recorded = c.expected AND t.tools IS NOT NULL AS complete
 FROM (
   SELECT conversation_id, to_json(list(m.message ORDER BY position)) AS messages,
          coalesce(list({'position': position, 'message_id': message_id} ORDER BY position)
@@ -135,7 +135,7 @@ FROM (
   GROUP BY conversation_id
 ) AS c
 JOIN requests AS r ON r.request_id = c.conversation_id
-JOIN (SELECT conversation_id, min(sent) AS started FROM conversation_requests GROUP BY conversation_id) AS f
+JOIN (SELECT conversation_id, min(sent) AS started FROM conversation_requests WHERE whole GROUP BY ALL) AS f
   USING (conversation_id)
 LEFT JOIN sessions AS s USING (session_id)
 LEFT JOIN session_outcomes AS o USING (session_id)
@@ -152,6 +152,7 @@ COMMENT ON COLUMN conversations.category IS 'Kind of task, from the metadata.';
 COMMENT ON COLUMN conversations.split IS 'Split asked for in the metadata.';
 COMMENT ON COLUMN conversations.outcome IS 'Outcome of the session: good, bad, or null.';
 COMMENT ON COLUMN conversations.started IS 'When its first request was sent.';
+COMMENT ON COLUMN conversations.ended IS 'When its last request was sent.';
 COMMENT ON COLUMN conversations.messages IS 'Its messages in the neutral form, as a JSON list.';
 COMMENT ON COLUMN conversations.assistant_turns IS 'Position and id of every assistant message.';
 COMMENT ON COLUMN conversations.toolset_id IS 'Tools offered with the last request.';
