@@ -7,6 +7,7 @@ conversations under the same recipe give the same folder, byte for byte.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -26,7 +27,6 @@ from tracemill.curate.recipe import NAME, Recipe, find
 from tracemill.curate.splits import SPLITS, Split, assign, leaks
 from tracemill.curate.steps import STEPS
 from tracemill.tracer.home import Home
-from tracemill.tracer.messages import canonical_json
 from tracemill.warehouse import lineage
 from tracemill.warehouse.read import conversations, query
 from tracemill.warehouse.store import record_dataset
@@ -58,7 +58,7 @@ def export(
     by_split = _by_split(placed, rows)
     _refuse_leaks(by_split, placed)
     files = {
-        f"{split}.jsonl": b"".join(canonical_json(row) + b"\n" for row in by_split[split]) for split in SPLITS
+        f"{split}.jsonl": "".join(_line(row) for row in by_split[split]).encode() for split in SPLITS
     }
     proof = Proof(base=chat.folder.name, template_sha256=chat.digest, rows=len(rows)) if chat else None
     manifest = describe(plan, name, curated.counts, placed, curated.dropped, by_split, files, proof)
@@ -67,6 +67,11 @@ def export(
     reused = publish(folder, files, about)
     _remember(home, folder, manifest)
     return replace(load(folder), reused=reused)
+
+
+def _line(row: Row) -> str:
+    # Keys stay in their order: a template writes a tool's schema as it stands, and so does the server.
+    return json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def _narrowed(recipe: Recipe, where: str | None, seed: int | None) -> Recipe:

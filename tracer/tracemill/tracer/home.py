@@ -63,7 +63,9 @@ class Home:
     def ensure(self, folder: Path) -> Path:
         """Create `folder` (inside this home) with mode 0700 and return it; TracemillError if it cannot be."""
         try:
-            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            # mkdir's mode is that of the last folder only, so each missing one is made by itself.
+            for missing in reversed([folder, *folder.parents]):
+                missing.mkdir(exist_ok=True, mode=0o700)
         except OSError as error:
             raise TracemillError(
                 f"Cannot create {folder}: {error.strerror}; set TRACEMILL_HOME to a folder you can write."
