@@ -241,6 +241,15 @@ def test_no_line_whatever_stops_ingestion(tmp_path: Path, junk: list[object], fi
     assert one(home, "SELECT count(*) FROM responses WHERE session_id = 's1'") == 3
 
 
+def test_a_file_that_was_replaced_by_a_shorter_one_is_read_from_its_start(home: Home) -> None:
+    path = spool(home, session("s1", steps=5))
+    ingest(home)
+    path.unlink()
+    spool(home, session("s2", steps=1))
+    assert ingest(home).bad_lines == 0
+    assert one(home, "SELECT count(*) FROM sessions") == 2
+
+
 def test_nothing_recorded_is_no_error(home: Home) -> None:
     assert ingest(home) == IngestReport(published=True)
     spool(home, b"")

@@ -149,8 +149,10 @@ def _ingest_all(
 ) -> tuple[int, int, int]:
     """All new lines, a batch at a time; the number of new events, touched sessions and bad lines."""
     rows = connection.execute("SELECT file, byte_offset FROM spool_files").fetchall()
-    offsets = cast("dict[str, int]", dict(rows))
-    total = sum(max(0, path.stat().st_size - offsets.get(path.name, 0)) for path in spool_files(home))
+    sizes = {path.name: path.stat().st_size for path in spool_files(home)}
+    # A file that is shorter than what was read of it is another one, and read from its start.
+    offsets = {name: at for name, at in cast("list[tuple[str, int]]", rows) if at <= sizes.get(name, 0)}
+    total = sum(size - offsets.get(name, 0) for name, size in sizes.items())
     if not total:
         return 0, 0, 0
     _stage(connection)

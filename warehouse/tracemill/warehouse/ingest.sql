@@ -19,11 +19,13 @@ SELECT t.file, t.start, t.event, t.kind, t.id, t.ts, t.event->>'session_id' AS s
       THEN 'event version ' || coalesce(t.event->>'v', 'missing') || ', this Tracemill reads version 1'
     WHEN r.kind IS NULL THEN 'unknown kind ' || coalesce(t.kind, 'null')
     WHEN NOT list_has_all(t.keys, r.fields)
-      THEN t.kind || ' event without ' || list_aggregate(list_filter(r.fields, lambda f: NOT list_contains(t.keys, f)), 'string_agg', ', ')
+      THEN t.kind || ' event without ' || array_to_string(list_filter(r.fields, lambda f: NOT list_contains(t.keys, f)), ', ')
     WHEN t.id IS NULL OR t.ts IS NULL THEN t.kind || ' event whose id or ts is none'
-    WHEN json_type(t.event, '$.' || r.key) IS DISTINCT FROM 'VARCHAR' THEN t.kind || ' event whose ' || r.key || ' is no text'
+    WHEN json_type(t.event, '$.' || r.key) IS DISTINCT FROM 'VARCHAR'
+      THEN t.kind || ' event whose ' || r.key || ' is no text'
     WHEN t.kind = 'request' AND (
-           json_type(t.event->'kept') IS DISTINCT FROM 'UBIGINT' OR json_type(t.event->'added') IS DISTINCT FROM 'ARRAY')
+           json_type(t.event->'kept') IS DISTINCT FROM 'UBIGINT'
+           OR json_type(t.event->'added') IS DISTINCT FROM 'ARRAY')
       THEN 'request event whose kept or added is none'
   END AS fault
 FROM typed AS t LEFT JOIN required AS r ON r.kind = t.kind;
@@ -69,7 +71,8 @@ FROM (
   FROM incoming WHERE kind IN ('run_start', 'run_end')
 ) GROUP BY e.run_id
 ON CONFLICT DO UPDATE SET
-  session_id = coalesce(excluded.session_id, session_id), parent_run_id = coalesce(excluded.parent_run_id, parent_run_id),
+  session_id = coalesce(excluded.session_id, session_id),
+  parent_run_id = coalesce(excluded.parent_run_id, parent_run_id),
   agent = coalesce(excluded.agent, agent), model = coalesce(excluded.model, model),
   status = CASE excluded.status WHEN 'unfinished' THEN status ELSE excluded.status END,
   error = coalesce(excluded.error, error), started = coalesce(excluded.started, started),
@@ -97,7 +100,8 @@ ON CONFLICT DO UPDATE SET
   latency_ms = coalesce(excluded.latency_ms, latency_ms);
 
 INSERT OR IGNORE INTO requests
-SELECT e.request_id, session_id, e.run_id, e.step, e.model, e.previous, coalesce(e.kept, 0), coalesce(e.added, []), e.toolset_id, ts
+SELECT e.request_id, session_id, e.run_id, e.step, e.model, e.previous, coalesce(e.kept, 0),
+       coalesce(e.added, []), e.toolset_id, ts
 FROM (
   SELECT ts, session_id, json_transform(event, '{"request_id": "VARCHAR", "run_id": "VARCHAR", "step": "INTEGER",
     "model": "VARCHAR", "previous": "VARCHAR", "kept": "INTEGER", "added": ["VARCHAR"], "toolset_id": "VARCHAR"}') AS e
@@ -106,7 +110,8 @@ FROM (
 QUALIFY row_number() OVER (PARTITION BY e.request_id ORDER BY ts) = 1;
 
 INSERT OR IGNORE INTO responses
-SELECT e.request_id, session_id, e.message_id, e.finish_reason, e.input_tokens, e.output_tokens, e.latency_ms, e.error, ts
+SELECT e.request_id, session_id, e.message_id, e.finish_reason, e.input_tokens, e.output_tokens, e.latency_ms,
+       e.error, ts
 FROM (
   SELECT ts, session_id, json_transform(event, '{"request_id": "VARCHAR", "message_id": "VARCHAR",
     "finish_reason": "VARCHAR", "input_tokens": "BIGINT", "output_tokens": "BIGINT", "latency_ms": "DOUBLE",

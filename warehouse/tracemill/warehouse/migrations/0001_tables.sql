@@ -132,7 +132,8 @@ COMMENT ON COLUMN tool_calls.tool IS 'Tool name.';
 COMMENT ON COLUMN tool_calls.raw_arguments IS 'Arguments as the model wrote them.';
 COMMENT ON COLUMN tool_calls.arguments IS 'Arguments after validation.';
 COMMENT ON COLUMN tool_calls.status IS
-  'ok, error (it raised), retry (it asked for another try), invalid (arguments), unknown (no such tool), denied, deferred, cancelled, unfinished (no end was recorded).';
+  'ok, error (it raised), retry (it asked for another try), invalid (arguments did not fit), unknown (no such tool), '
+  'denied, deferred, cancelled, or unfinished (no end was recorded).';
 COMMENT ON COLUMN tool_calls.result IS 'What it returned; JSON where it is not text.';
 COMMENT ON COLUMN tool_calls.error IS 'What went wrong.';
 COMMENT ON COLUMN tool_calls.started IS 'When it started.';

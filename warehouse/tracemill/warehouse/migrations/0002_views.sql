@@ -198,7 +198,8 @@ SELECT tool, count(*) AS calls, count(*) FILTER (status = 'ok') AS ok, count(*) 
        count(*) FILTER (status = 'retry') AS retries, count(*) FILTER (status = 'invalid') AS invalid,
        count(*) FILTER (status = 'unknown') AS unknown,
        count(*) FILTER (status IN ('denied', 'deferred', 'cancelled', 'unfinished')) AS other,
-       median(latency_ms) AS median_ms, quantile_cont(latency_ms, 0.95) AS p95_ms, count(DISTINCT session_id) AS sessions
+       median(latency_ms) AS median_ms, quantile_cont(latency_ms, 0.95) AS p95_ms,
+       count(DISTINCT session_id) AS sessions
 FROM tool_calls GROUP BY tool;
 COMMENT ON VIEW tool_stats IS 'One row per tool: how often it was called, how that went, how long it took.';
 COMMENT ON COLUMN tool_stats.tool IS 'Tool name.';
