@@ -91,10 +91,14 @@ def test_a_home_that_cannot_be_written_is_one_line(
 
 
 def test_verbose_logs_to_standard_error(home: Home) -> None:
-    done = subprocess.run(
-        [*MAIN, "--verbose", "ingest", "--json"], capture_output=True, text=True, check=True
-    )
-    assert done.stdout.startswith("{")
+    spool(home, session())
+    loud = subprocess.run([*MAIN, "-v", "ingest", "--json"], capture_output=True, text=True, check=True)
+    assert loud.stdout.startswith("{")
+    assert "DEBUG tracemill.warehouse.ingest: " in loud.stderr
+    assert "lines of ['a.ndjson']" in loud.stderr
+    spool(home, session("s2"))
+    quiet = subprocess.run([*MAIN, "ingest", "--json"], capture_output=True, text=True, check=True)
+    assert "DEBUG" not in quiet.stderr
 
 
 def test_an_interrupted_query_ends_at_once_with_one_line(home: Home) -> None:

@@ -9,6 +9,7 @@ put down in `bad_lines` and skipped. Events come in any order; `ingest.sql` says
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 from collections.abc import Callable, Generator, Iterator
@@ -27,6 +28,8 @@ from tracemill.tracer.spool import spool_files
 from tracemill.warehouse import lineage
 from tracemill.warehouse.errors import WarehouseError
 from tracemill.warehouse.migrate import migrate
+
+logger = logging.getLogger(__name__)
 
 Progress = Callable[[str, int, int], None]
 """(what, done, total); here both in bytes of the spool."""
@@ -164,6 +167,7 @@ def _ingest_all(
         fresh, touched, wrong = _ingest_batch(connection, lines, reached)
         new, bad = new + fresh, bad + wrong
         sessions |= touched
+        logger.debug("%d lines of %s: %d new events, %d bad", len(lines), list(reached), fresh, wrong)
         if progress:
             progress("ingesting bytes", done, total)
     return new, len(sessions), bad
