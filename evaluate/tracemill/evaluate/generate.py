@@ -1,14 +1,14 @@
 """Greedy generation for many prompts at once, in process, on mlx-lm.
 
 In: a loaded model and the token ids of each prompt. Out: the text of each completion, in the order asked. The
-longest prefix that all prompts share (system prompt and tools) is computed once; the result is that of one
-prompt after another without any cache. MLX is imported inside the functions, because the BLAS must be
+what prompts share is computed once (`prefill`); the result is that of one prompt after another without any
+cache. MLX is imported inside the functions, because the BLAS must be
 activated before it (`tracemill.train.blas`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,8 @@ from tracemill.curate.chat.template import Chat
 from tracemill.evaluate.errors import EvaluationError
 
 Progress = Callable[[str, int, int], None]
-PREFILL = 512
+TOGETHER = 64
+"""Prompts whose caches are kept in memory at once."""
 
 
 def load_model(base: Path, adapter: Path | None = None) -> Any:
@@ -59,58 +60,51 @@ def generate(
 
     Returns the texts without the stop token, in the order of `prompts`; progress counts finished completions.
     """
+    # Neighbours in lexicographic order share the most, so families of prompts stay together.
+    order = sorted(range(len(prompts)), key=lambda i: list(prompts[i]))
+    texts: dict[int, str] = {}
+
+    def finished(position: int, tokens: Sequence[int]) -> None:
+        texts[position] = chat.text(tokens)
+        if progress:
+            progress("generating", len(texts), len(prompts))
+
+    for start in range(0, len(order), TOGETHER):
+        some = order[start : start + TOGETHER]
+        _complete(model, chat, {i: prompts[i] for i in some}, max_tokens, batch_size, finished)
+    return [texts[position] for position in range(len(prompts))]
+
+
+def _complete(
+    model: Any,
+    chat: Chat,
+    prompts: Mapping[int, Sequence[int]],
+    max_tokens: int,
+    batch_size: int,
+    finished: Callable[[int, Sequence[int]], None],
+) -> None:
     from mlx_lm.generate import BatchGenerator
 
-    if not prompts:
-        return []
-    shared = _prefix_length(model, prompts)
-    cache = _prefix_cache(model, prompts[0][:shared]) if shared else None
-    order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
+    from tracemill.evaluate.prefill import can_prefill, prefill
+
+    # Completions in order of prompt length, so that little of a batch is padding.
+    order = sorted(prompts, key=lambda i: len(prompts[i]))
+    asked = [list(prompts[i]) for i in order]
     context = context_length(model)
-    room = [min(max_tokens, context - len(prompts[i])) if context else max_tokens for i in order]
+    room = [min(max_tokens, context - len(prompt)) if context else max_tokens for prompt in asked]
+    caches = prefill(model, asked) if can_prefill(model, asked) else None
     generator = BatchGenerator(
         model,
         stop_tokens=[[token] for token in sorted(chat.stop_tokens)],
         completion_batch_size=batch_size,
         prefill_batch_size=batch_size,
-        prefill_step_size=PREFILL,
     )
-    uids = generator.insert(
-        [list(prompts[i][shared:]) for i in order], room, caches=[cache for _ in order] if cache else None
-    )
+    uids = generator.insert([prompt[-1:] for prompt in asked] if caches else asked, room, caches=caches)
+    position = dict(zip(uids, order, strict=True))
     tokens: dict[int, list[int]] = {uid: [] for uid in uids}
-    done = 0
     while responses := generator.next_generated():
         for response in responses:
             tokens[response.uid].append(int(response.token))
             if response.finish_reason is not None:
-                done += 1
-                if progress:
-                    progress("generating", done, len(prompts))
+                finished(position[response.uid], tokens[response.uid])
     generator.close()
-    texts = {position: chat.text(tokens[uid]) for position, uid in zip(order, uids, strict=True)}
-    return [texts[position] for position in range(len(prompts))]
-
-
-def _prefix_length(model: Any, prompts: Sequence[Sequence[int]]) -> int:
-    """Length of the longest common prefix that leaves every prompt a token of its own, 0 where there is none.
-
-    Only plain key-value caches can be copied into a batch at any length.
-    """
-    from mlx_lm.models.cache import KVCache, make_prompt_cache
-
-    if len(prompts) < 2 or any(type(cache) is not KVCache for cache in make_prompt_cache(model)):
-        return 0
-    longest = min(map(len, prompts)) - 1
-    return next((i for i in range(longest) if len({prompt[i] for prompt in prompts}) > 1), longest)
-
-
-def _prefix_cache(model: Any, prefix: Sequence[int]) -> list[Any]:
-    import mlx.core as mx
-    from mlx_lm.models.cache import make_prompt_cache
-
-    cache = make_prompt_cache(model)
-    for start in range(0, len(prefix), PREFILL):
-        model(mx.array([prefix[start : start + PREFILL]]), cache=cache)
-        mx.eval([layer.state for layer in cache])
-    return cache
