@@ -109,7 +109,7 @@ def _played(kind: str, folder: Path) -> tuple[Task, Rollout]:
 
 
 def test_a_task_is_not_done_without_its_calls(tmp_path: Path) -> None:
-    task, played = _played("copy_check", tmp_path)
+    task, played = _played("search_read_test", tmp_path)
     assert done(task, tmp_path, played.calls, played.answer)
     for missing in range(3):
         assert not done(task, tmp_path, played.calls[:missing] + played.calls[missing + 1 :], played.answer)
@@ -156,6 +156,6 @@ def test_a_greeting_is_answered_without_a_call(tmp_path: Path) -> None:
     task, played = _played("direct", tmp_path)
     assert played.calls == []
     assert done(task, tmp_path, [], played.answer)
-    other, busy = _played("root", tmp_path / "other")
+    other, busy = _played("list", tmp_path / "other")
     assert other.plan
     assert not done(task, tmp_path, busy.calls, played.answer)

@@ -170,7 +170,12 @@ def spool(home: Home) -> Check:
 
     files = spool_files(home)
     if not files:
-        return Check("spool", "warn", "nothing was recorded yet", "run `tracemill record -- CMD`")
+        return Check(
+            "spool",
+            "warn",
+            "nothing was recorded yet",
+            "give your agent the Recorder capability, or run `tracemill import`",
+        )
     locked = [file for file in files if not os.access(file, os.R_OK)]
     if locked:
         return Check("spool", "fail", f"cannot read {locked[0]}", "make it readable to you")

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from tracemill.curate.dataset import Dataset
     from tracemill.evaluate.live import LiveTask
     from tracemill.evaluate.report import Report
+    from tracemill.train.base import BaseModel
     from tracemill.train.finetune import Finetuned
 
 
@@ -71,7 +72,7 @@ def turn(home: Home, plan: Plan) -> Turn:
     if not plan.quiet:
         show_export(dataset)
     with output.progress() as progress:
-        made = fine_tune(home, dataset, plan.model, plan.settings, plan.max_tokens, progress)
+        made = fine_tune(home, dataset, base, plan.settings, plan.max_tokens, progress)
     _stage(plan, "Trained")
     if not plan.quiet:
         show_training(made)
@@ -97,17 +98,15 @@ def turn(home: Home, plan: Plan) -> Turn:
 def fine_tune(
     home: Home,
     dataset: Dataset,
-    model: str,
+    base: BaseModel,
     settings: Settings,
     max_tokens: int,
     progress: output.ProgressCallback,
 ) -> Finetuned:
     """Train with checkpoints judged by exact tool calls on the validation split."""
     from tracemill.evaluate.holdout import call_judge
-    from tracemill.train.base import resolve
     from tracemill.train.finetune import finetune
 
-    base = resolve(model, home, progress)
     judge = call_judge(dataset.rows("valid"), max_tokens, progress)
     return finetune(home, dataset, base, settings, judge, progress)
 

@@ -39,6 +39,7 @@ def train(
     from tracemill.curate.dataset import load
     from tracemill.tracer.home import Home
     from tracemill.train import blas
+    from tracemill.train.base import resolve
 
     home = Home.find()
     data = load(dataset)
@@ -48,7 +49,8 @@ def train(
         rank=rank, layers=layers, context=context,
     )  # fmt: skip
     with output.progress() as progress:
-        made = fine_tune(home, data, model, settings, max_tokens, progress)
+        base = resolve(model, home, progress)
+        made = fine_tune(home, data, base, settings, max_tokens, progress)
     if as_json:
         output.emit_json({"adapter": made.adapter.path, "reused": made.reused, **made.adapter.card})
     else:

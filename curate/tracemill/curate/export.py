@@ -57,9 +57,7 @@ def export(
     placed = assign(curated.rows, plan.split)
     by_split = _by_split(placed, rows)
     _refuse_leaks(by_split, placed)
-    files = {
-        f"{split}.jsonl": "".join(_line(row) for row in by_split[split]).encode() for split in SPLITS
-    }
+    files = {f"{split}.jsonl": "".join(_line(row) for row in by_split[split]).encode() for split in SPLITS}
     proof = Proof(base=chat.folder.name, template_sha256=chat.digest, rows=len(rows)) if chat else None
     manifest = describe(plan, name, curated.counts, placed, curated.dropped, by_split, files, proof)
     about = {FILE: manifest.text(), "card.md": card(manifest, by_split).encode()}
@@ -93,7 +91,9 @@ def _refuse_nothing(curated: Curated, where: str | None) -> None:
     read = curated.counts[0].rows_in
     if not read:
         match = f" that meets {where!r}" if where else ""
-        raise ExportError(f"There is no conversation to export{match}; record some with `tracemill record`.")
+        raise ExportError(
+            f"There is no conversation to export{match}; give your agent the Recorder, or `tracemill import` some."
+        )
     most = max(curated.counts, key=lambda count: count.dropped)
     reasons = ", ".join(f"{reason} {number}" for reason, number in most.reasons.items())
     mend = STEPS[most.step].mend if most.step in STEPS else "use a base model whose template renders them"

@@ -56,7 +56,6 @@ def final_answer(task: Task, results: list[str]) -> str:
         "names": names,
         "found": _first(results[0]).partition(":")[0],
         "first": _first(results[-1]),
-        "number": results[-1].partition(" ")[0],
         "verdict": "pass" if results[-1].endswith("OK") else "fail",
     }
     return random.Random(task.id).choice(_ANSWERS[task.kind]).format(**facts | dict(task.slots))
@@ -68,24 +67,17 @@ def _first(text: str) -> str:
 
 _ANSWERS = {
     "list": ("`{folder}` holds {names}.", "In `{folder}`: {names}.", "There I see {names}."),
-    "root": ("At the top: {names}.", "The project has {names}."),
     "read": (
         "`{path}` begins with `{first}`.",
         "Its first line is `{first}`.",
         "There it is; it starts `{first}`.",
     ),
     "search": ("`{text}` is in `{found}`.", "I found it in `{found}`.", "The first match is in `{found}`."),
-    "phrase": ("`{found}` says it.", "The words are in `{found}`.", "`{text}` is in `{found}`."),
     "write": ("`{path}` now holds the line.", "Done: `{path}` is written.", "I wrote `{path}`."),
     "script": ("It printed: {first}", "The output is `{first}`.", "`{path}` prints `{first}`."),
-    "argument": ("It printed: {first}", "With `{word}` it prints `{first}`.", "The output is `{first}`."),
     "tests": ("The tests in `{path}` {verdict}.", "They {verdict}.", "I ran them: they {verdict}."),
-    "count": ("`{path}` has {number} lines.", "The line count is {number}.", "It has {number} lines."),
     "search_read": ("`{text}` is in `{found}`.", "It is in `{found}`.", "I found it and read the file."),
     "copy": ("`{target}` is a copy now.", "Copied to `{target}`.", "I copied `{path}` to `{target}`."),
     "write_run": ("`{path}` printed: {first}", "Written and run; it printed `{first}`."),
-    "list_read": ("`{found}` says: {first}", "The file is `{found}`: {first}", "It says: {first}"),
     "search_read_test": ("Found and read; the tests {verdict}.", "It is in `{found}`. The tests {verdict}."),
-    "copy_check": ("The copy says: {first}", "The copy is right.", "Checked: `{target}` has the line."),
-    "list_copy": ("Copied to `{target}`.", "`{target}` now has that line.", "The copy is made."),
 }

@@ -31,7 +31,7 @@ class Module:
 
 @dataclass(frozen=True)
 class Script:
-    """A script that prints one line, with its first argument where it takes one."""
+    """A script that prints one line."""
 
     path: str
     says: str
@@ -45,12 +45,9 @@ class Project:
     modules: tuple[Module, ...]
     pages: dict[str, str]
     """Documentation: path to a phrase that stands nowhere else."""
-    settings: tuple[str, ...]
-    tables: tuple[str, ...]
     memo: str
     """Path of a file of one line, alone in its folder."""
-    plain: Script
-    greeter: Script
+    script: Script
 
     def write(self, folder: Path) -> None:
         """Put all files into `folder`."""
@@ -150,16 +147,17 @@ def project(seed: int, split: Split) -> Project:
         made[path] = (
             f"# {draw.noun().title()}\n\n{rng.choice(_SENTENCES).format(phrase=phrase, noun=draw.noun())}\n"
         )
-    settings = tuple(draw.file(config, "toml", "ini", "json", "yaml") for _ in range(rng.randint(1, 3)))
-    made.update({path: _settings(path, draw, rng) for path in settings})
-    tables = tuple(draw.file(data, "csv", "tsv") for _ in range(rng.randint(1, 2)))
-    made.update({path: _table(path, draw, rng) for path in tables})
-    plain, greeter = (Script(draw.file(bin_, "py"), says) for says in (draw.pair(), draw.draw("adjectives")))
-    made[plain.path] = f'print("{plain.says}")\n'
-    made[greeter.path] = f'import sys\n\nprint("{greeter.says}", sys.argv[1])\n'
+    for _ in range(rng.randint(1, 3)):
+        path = draw.file(config, "toml", "ini", "json", "yaml")
+        made[path] = _settings(path, draw, rng)
+    for _ in range(rng.randint(1, 2)):
+        path = draw.file(data, "csv", "tsv")
+        made[path] = _table(path, draw, rng)
+    script = Script(draw.file(bin_, "py"), draw.pair())
+    made[script.path] = f'print("{script.says}")\n'
     memo = draw.file(draw.folder("notes"), "txt", "md")
     made[memo] = draw.line() + "\n"
-    return Project(made, modules, pages, settings, tables, memo, plain, greeter)
+    return Project(made, modules, pages, memo, script)
 
 
 _SENTENCES = (

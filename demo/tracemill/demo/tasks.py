@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from itertools import count
 from typing import cast
 
 from tracemill.demo.kinds import KINDS, Given, Step
@@ -49,7 +50,7 @@ class Task:
 
 def tasks(seed: int = 0) -> list[Task]:
     """All tasks of a seed: train, then valid, then test, the kinds well mixed inside each."""
-    made: list[Task] = []
+    made: dict[str, Task] = {}
     for split in ("train", "valid", "test"):
         rng = random.Random(f"tasks {split} {seed}")
         kinds = [name for name, kind in KINDS.items() for _ in range(getattr(kind, split))]
@@ -59,14 +60,17 @@ def tasks(seed: int = 0) -> list[Task]:
             if not decks.get(name):
                 wordings = _wordings(split)[name]
                 decks[name] = rng.sample(wordings, len(wordings))
-            made.append(_task(seed, split, number, name, decks[name].pop()))
-    return made
+            wording = decks[name].pop()
+            drafts = (_task(seed, split, number, name, wording, attempt) for attempt in count())
+            task = next(draft for draft in drafts if draft.prompt not in made)
+            made[task.prompt] = task
+    return list(made.values())
 
 
-def _task(seed: int, split: Split, number: int, name: str, wording: str | list[str]) -> Task:
+def _task(seed: int, split: Split, number: int, name: str, wording: str | list[str], attempt: int) -> Task:
     task_id = f"{split}-{number:03}-{name.replace('_', '-')}"
     rng = random.Random(f"task {task_id} {seed}")
-    project_seed = seed * 1000 + number
+    project_seed = seed * 1000 + number + attempt * 1_000_000
     slots, plan = KINDS[name].draft(Given(project(project_seed, split), Vocabulary(split, rng), rng))
     text, answer = (wording, "") if isinstance(wording, str) else wording
     category, prompt = KINDS[name].category, text.format(**slots)

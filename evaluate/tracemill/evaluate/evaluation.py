@@ -100,13 +100,14 @@ def make_report(
 ) -> Report:
     """The report on `adapter`, from what it scored (`after`) and what its base alone did (`before`)."""
     manifest, card = suite.dataset.manifest, adapter.card
+    scores = [(step, score) for step, score in card["scores"] if score is not None]
     return Report(
         title=f"{adapter.path.name} against {Path(base.name).name}, its base, on {suite.name}",
         facts=_facts(suite, base, adapter),
         comparison=compare(before, after),
         base=before,
         adapter=after,
-        curve=Curve(card["losses"], card["scores"], card["best_step"]),
+        curve=Curve(card["losses"], scores, card["best_step"]),
         retention=manifest.steps if manifest else [],
     )
 
