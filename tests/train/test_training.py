@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -70,8 +71,11 @@ def gradients(
     model = perturbed(folder, layers)
     parted = Cut(None, model, lambda logits: logits, 0, 2, True) if whole else cut(model, layers)
     frozen = Frozen(parted, parts, shared, streams) if parted.lower else None
-    loss_and_grad: Any = nn.value_and_grad(model, lambda batch: batch_loss(parted, frozen, batch, streams))
-    loss, grads = loss_and_grad(make_batch(parts, range(len(parts)), shared, lanes))
+    batch = make_batch(parts, range(len(parts)), shared, lanes)
+    loss_and_grad: Any = nn.value_and_grad(
+        model, partial(batch_loss, parted, frozen, streams=streams, divisor=batch.targets)
+    )
+    loss, grads = loss_and_grad(batch)
     flat: Any = tree_flatten(grads)
     return loss.item(), {name: np.array(value) for name, value in flat}
 

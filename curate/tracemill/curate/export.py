@@ -92,7 +92,8 @@ def _refuse_nothing(curated: Curated, where: str | None) -> None:
     if not read:
         match = f" that meets {where!r}" if where else ""
         raise ExportError(
-            f"There is no conversation to export{match}; give your agent the Recorder, or `tracemill import` some."
+            f"There is no conversation to export{match}; "
+            "give your agent the Recorder, or `tracemill import` some."
         )
     most = max(curated.counts, key=lambda count: count.dropped)
     reasons = ", ".join(f"{reason} {number}" for reason, number in most.reasons.items())

@@ -45,6 +45,11 @@ class Batch:
     prefix: Ints
     lanes: tuple[Lane, ...]
 
+    @property
+    def targets(self) -> int:
+        """How many tokens bear loss."""
+        return sum(len(lane.targets) for lane in self.lanes)
+
 
 def sequences(chat: Chat, rows: Sequence[Row], context: int) -> tuple[list[Rendered], int]:
     """Proved sequences of `rows`, and how many were left out for being longer than `context`.

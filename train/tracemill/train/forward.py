@@ -1,7 +1,7 @@
 """The loss of a batch, with nothing computed twice.
 
-In: an mlx-lm model with LoRA on its last layers, and token sequences. Out: the mean cross-entropy over the
-targets of a batch, equal within float tolerance to that of the plain forward pass over every padded row:
+In: an mlx-lm model with LoRA on its last layers, and token sequences. Out: the cross-entropy over the targets
+of a batch, equal within float tolerance to that of the plain forward pass over every padded row:
 
 - the layers below the first LoRA layer never change, so their output is computed once a sequence (`Frozen`);
 - the prefix that all sequences share runs once per step into key-value caches that are broadcast over the
@@ -139,8 +139,10 @@ def lane_streams() -> list[mx.Stream]:
     return [mx.new_stream(mx.cpu) for _ in range(usable_cores())]
 
 
-def batch_loss(model: Cut, frozen: Frozen | None, batch: Batch, streams: Sequence[mx.Stream]) -> mx.array:
-    """Mean cross-entropy in nats over the targets of `batch`; a scalar. Lane i runs on stream i."""
+def batch_loss(
+    model: Cut, frozen: Frozen | None, batch: Batch, streams: Sequence[mx.Stream], divisor: float
+) -> mx.array:
+    """Cross-entropy in nats, summed over the targets of `batch`, over `divisor`. Lane i runs on stream i."""
     prefix: list[ConcatenateKVCache] | None = None
     if len(batch.prefix):
         prefix = [ConcatenateKVCache() for _ in range(model.upper_layers)]
@@ -158,7 +160,7 @@ def batch_loss(model: Cut, frozen: Frozen | None, batch: Batch, streams: Sequenc
                 states = model.upper(mx.array(lane.suffix), cache=cache)
             logits = model.head(states[mx.array(lane.where[0]), mx.array(lane.where[1])])
             losses.append(_cross_entropy(logits.astype(mx.float32), mx.array(lane.targets)))
-    return mx.stack(losses).sum() / sum(len(lane.targets) for lane in batch.lanes)
+    return mx.stack(losses).sum() / divisor
 
 
 def broadcast(caches: Sequence[ConcatenateKVCache], count: int) -> list[ConcatenateKVCache]:

@@ -72,7 +72,12 @@ def fit(
     shared = common_prefix(parts) if parted.shares_prefixes else 0
     frozen = Frozen(parted, parts, shared, streams, progress) if parted.lower else None
     optimizer = optim.AdamW(learning_rate=_schedule(settings))
-    loss_and_grad: Any = nn.value_and_grad(model, partial(batch_loss, parted, frozen, streams=streams))
+    # A batch of short sequences has few targets. Dividing every batch by the same number gives all targets the
+    # same weight; dividing by its own would let a handful of short answers outweigh whole sessions.
+    usual = settings.batch_size * sum(end - start for part in parts for start, end in part.spans) / len(parts)
+    loss_and_grad: Any = nn.value_and_grad(
+        model, partial(batch_loss, parted, frozen, streams=streams, divisor=usual)
+    )
     outcome = Outcome({}, 0, None)
     to_score = set(settings.checkpoint_steps())
     busy = 0.0
@@ -81,10 +86,11 @@ def fit(
     )
     for step, indices in enumerate(batches, start=1):
         began = time.perf_counter()
-        loss, grads = loss_and_grad(make_batch(parts, indices, shared, len(streams)))
+        batch = make_batch(parts, indices, shared, len(streams))
+        loss, grads = loss_and_grad(batch)
         optimizer.update(model, grads)
         mx.eval(model.trainable_parameters(), optimizer.state, loss)
-        if not math.isfinite(value := loss.item()):
+        if not math.isfinite(value := loss.item() * usual / batch.targets):
             raise TrainError(
                 f"The loss became {value} at step {step}; try a lower --learning-rate. Nothing was saved."
             )
