@@ -15,6 +15,8 @@ import typer
 from tracemill.cli import knobs, output
 
 LIVE_TASKS = 12
+MAX_TOKENS = 64
+"""No demonstrated turn is longer than 52 tokens."""
 COUNTS = "SELECT (FROM sessions SELECT count(*)) AS sessions, (FROM tool_calls SELECT count(*)) AS tool_calls"
 QUESTION = "SELECT tool, calls, errors, median_latency_ms FROM tool_stats ORDER BY calls DESC"
 
@@ -58,14 +60,19 @@ def demo(
         answer = query(home, QUESTION)
         output.table(answer.columns, answer.rows())
     settings = replace(knobs.DEFAULT, seed=seed, steps=steps)
-    plan = Plan("smollm2-135m", settings, knobs.MAX_TOKENS, live_tasks=live_tasks(LIVE_TASKS), quiet=as_json)
+    plan = Plan("smollm2-135m", settings, MAX_TOKENS, live_tasks=live_tasks(LIVE_TASKS), quiet=as_json)
     made = turn(home, plan)
     seconds = round(time.monotonic() - began, 1)
     live = made.report.live
     assert live is not None, "the plan has live tasks"
     if as_json:
-        live_shares = {"base_live": live.group.base.estimate, "adapter_live": live.group.adapter.estimate}
-        output.emit_json({**counts, **summary(made), **live_shares, "seconds": seconds})
+        lives = {
+            "live_tasks": live.group.n,
+            "base_live": live.group.base.estimate,
+            "adapter_live": live.group.adapter.estimate,
+            "seconds": seconds,
+        }
+        output.emit_json({**counts, **summary(made), **lives})
         return
     show_places(made)
     output.say(f"traces   {home.snapshot} (TRACEMILL_HOME={home.root} tracemill sql ...)")

@@ -49,6 +49,7 @@ def summary(made: Turn) -> dict[str, Any]:
     manifest = made.dataset.manifest
     assert manifest is not None, "an export has its manifest"
     return {
+        "calls": comparison.calls.n,
         "rows": sum(count.rows for count in manifest.splits.values()),
         "base_exact": comparison.calls.base.estimate,
         "adapter_exact": comparison.calls.adapter.estimate,

@@ -72,7 +72,7 @@ def fit(
     shared = common_prefix(parts) if parted.shares_prefixes else 0
     frozen = Frozen(parted, parts, shared, streams, progress) if parted.lower else None
     optimizer = optim.AdamW(learning_rate=_schedule(settings))
-    # A batch of short sequences has few targets. Dividing every batch by the same number gives all targets the
+    # A batch of short sequences has few targets. Dividing each batch by the same number gives all targets the
     # same weight; dividing by its own would let a handful of short answers outweigh whole sessions.
     usual = settings.batch_size * sum(end - start for part in parts for start, end in part.spans) / len(parts)
     loss_and_grad: Any = nn.value_and_grad(
