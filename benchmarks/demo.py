@@ -59,10 +59,8 @@ def page(made: dict[int, dict[str, Any]]) -> str:
         "| seed | " + " | ".join(COLUMNS) + " |",
         "|---" * (len(COLUMNS) + 1) + "|",
     ]
-    lines += [
-        f"| {seed} | " + " | ".join(cell(found[name]) for name in COLUMNS) + " |"
-        for seed, found in made.items()
-    ]
+    rows = [[seed, *(found[name] for name in COLUMNS)] for seed, found in made.items()]
+    lines += ["| " + " | ".join(map(cell, row)) + " |" for row in rows]
     median = statistics.median(found["adapter_exact"] for found in made.values())
     lines += ["", f"Median exact accuracy of the adapters: {median:.3f}.", ""]
     return "\n".join(lines)

@@ -40,7 +40,13 @@ def test_a_room_knows_only_the_rooms_before_it(path: Path) -> None:
     "path", [path for path in SOURCES if "tracer" in path.parts], ids=lambda path: path.name
 )
 def test_the_tracer_needs_nothing_but_pydantic_ai(path: Path) -> None:
-    allowed = {*sys.stdlib_module_names, "tracemill", "pydantic_ai", "pydantic", "pydantic_core"}  # which brings pydantic
+    allowed = {
+        *sys.stdlib_module_names,
+        "tracemill",
+        "pydantic_ai",
+        "pydantic",
+        "pydantic_core",
+    }  # which brings pydantic
     assert {name.partition(".")[0] for name in imported(path)} <= allowed
 
 

@@ -8,10 +8,11 @@ content, so importing a session again, from whatever file, adds nothing. The fil
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import tempfile
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, cast
@@ -20,7 +21,8 @@ from tracemill.tracer import events
 from tracemill.tracer.errors import TracemillError
 from tracemill.tracer.home import Home
 from tracemill.tracer.importers import records
-from tracemill.tracer.importers.chat_messages import FoundCall, read_conversation, read_tools
+from tracemill.tracer.importers.chat_messages import Conversation, FoundCall, read_conversation, read_tools
+from tracemill.tracer.importers.inferred_tools import infer_tools
 from tracemill.tracer.importers.records import Record
 from tracemill.tracer.importers.session_events import ImportedSession, Outcome, session_events
 from tracemill.tracer.messages import Message, Tool, canonical_json, content_id, message_id
@@ -47,6 +49,8 @@ class Options:
     """What the session was about; stored as the `task` of its metadata."""
     agent: str = "imported"
     """The name of the agent that held these sessions."""
+    tools: tuple[Tool, ...] = ()
+    """What was offered to sessions that do not say it; by default inferred from all their calls."""
 
 
 @dataclass
@@ -58,6 +62,8 @@ class Imported:
     messages: int = 0
     tool_calls: int = 0
     outcomes: int = 0
+    inferred: tuple[str, ...] = ()
+    """Names of tools inferred from the calls, because neither the file nor the options offer any."""
     left_out: Counter[str] = field(default_factory=Counter[str])
 
 
@@ -69,7 +75,7 @@ def import_openai_chat(
 ) -> Imported:
     """Import a file of sessions; TracemillError, with the place, where it cannot be read as such."""
     found = records.read_records(source)
-    reader = _Reader(source, options or Options())
+    reader = _Reader(source, options or Options(), found)
     place = home or Home.find()
     folder = place.ensure(place.spool)
     # A temporary file is 0600 from the start, and no reader of the spool looks at this name.
@@ -94,10 +100,23 @@ def import_openai_chat(
     return reader.counts
 
 
+def read_tool_file(path: Path) -> list[Tool]:
+    """A JSON list of tools in OpenAI's form; TracemillError where it is none."""
+    try:
+        tools = read_tools({"tools": json.loads(path.read_text("utf-8"))})
+    except (OSError, ValueError) as error:
+        raise TracemillError(
+            f"Cannot read the tools in {path}: {error}; give a JSON list of tools."
+        ) from error
+    if not tools:
+        raise TracemillError(f"There are no tools in {path}; give a JSON list of tools.")
+    return tools
+
+
 class _Reader:
     """Turns records into events, and remembers which events are written already."""
 
-    def __init__(self, source: Path, options: Options) -> None:
+    def __init__(self, source: Path, options: Options, found: Sequence[Record]) -> None:
         self.counts = Imported(source)
         self.digest = hashlib.sha256()
         """Names the events, whenever they are written."""
@@ -107,6 +126,19 @@ class _Reader:
         self._copies: Counter[str] = Counter()
         self._written: set[str] = set()
         self._harmless: set[str] = set()
+        self._tools = list(options.tools) or self._inferred(found)
+
+    def _inferred(self, found: Sequence[Record]) -> list[Tool]:
+        read = (self._read(record) for record in found)
+        tools = infer_tools(made.call for talk, offered in read if not offered for made in talk.calls)
+        self.counts.inferred = tuple(tool["name"] for tool in tools)
+        return tools
+
+    def _read(self, record: Record) -> tuple[Conversation, list[Tool]]:
+        try:
+            return read_conversation(self._messages_of(record)), read_tools(record.value)
+        except ValueError as error:
+            raise self._refusal(record, f"{error}; mend or remove the record") from error
 
     def add(self, record: Record, file: IO[bytes]) -> None:
         """Write the events of one record."""
@@ -127,10 +159,7 @@ class _Reader:
         self.counts.outcomes += session.outcome is not None
 
     def _session(self, record: Record) -> tuple[ImportedSession | None, Counter[str]]:
-        try:
-            talk, tools = read_conversation(self._messages_of(record)), read_tools(record.value)
-        except ValueError as error:
-            raise self._refusal(record, f"{error}; mend or remove the record") from error
+        talk, tools = self._read(record)
         answers = [i for i, message in enumerate(talk.messages) if message["role"] == "assistant"]
         if not answers:
             talk.left_out["session without an answer"] += 1
@@ -146,7 +175,7 @@ class _Reader:
             metadata=self._metadata(record.value),
             messages=[self._clean(message, redactor) for message in talk.messages],
             calls=[_clean_call(made, redactor) for made in talk.calls],
-            tools=cast("list[Tool]", redactor.redact(tools)),
+            tools=cast("list[Tool]", redactor.redact(tools or self._tools)),
             outcome=self._outcome(record),
         )
         return session, talk.left_out
