@@ -12,13 +12,14 @@ wrong. For every assistant turn to be learned:
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any, TypedDict
 
-from tracemill.curate.chat.codec import RowMessage, calls_of, decode, from_row
+from tracemill.curate.chat.codec import Call, RowMessage, calls_of, decode, from_row
 from tracemill.curate.chat.render import Rendered, render
 from tracemill.curate.chat.template import Chat
 from tracemill.curate.errors import CodecError, ProofError
-from tracemill.tracer.messages import Message, Tool
+from tracemill.tracer.messages import Message, Tool, canonical_json
 
 
 class Row(TypedDict):
@@ -56,10 +57,15 @@ def prove(chat: Chat, row: Row) -> list[Rendered]:
 
 def _same_turn(position: int, message: Message, text: str) -> None:
     decoded = decode(text)
-    if decoded.errors or list(decoded.calls) != calls_of(message):
+    # As JSON text: to Python, 1, 1.0 and true are equal.
+    if decoded.errors or _as_json(decoded.calls) != _as_json(calls_of(message)):
         raise ProofError(f"Turn {position}: the learned tokens do not parse back to the recorded tool calls.")
     if decoded.content != message["content"].strip():
         raise ProofError(f"Turn {position}: the learned tokens do not decode to the recorded text.")
+
+
+def _as_json(calls: Sequence[Call]) -> list[bytes]:
+    return [canonical_json(asdict(call)) for call in calls]
 
 
 def _nothing_left_out(chat: Chat, messages: Sequence[Message], tools: Sequence[Tool]) -> None:
