@@ -97,7 +97,8 @@ def _served(message: Message) -> dict[str, Any]:
             }
             for call in calls
         ]
-    return served | {key: message[key] for key in ("tool_call_id", "name") if key in message}
+    plain = cast(dict[str, Any], message)
+    return served | {key: plain[key] for key in ("tool_call_id", "name") if key in plain}
 
 
 def _object(arguments: dict[str, Any] | str) -> object:
