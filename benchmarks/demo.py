@@ -50,11 +50,12 @@ def page(made: dict[int, dict[str, Any]]) -> str:
     lines = [
         "# The demo, seed by seed",
         "",
-        f"`tracemill demo --json`, {first['sessions']} sessions, {first['tool_calls']} tool calls, "
+        f"`tracemill demo --json`: {first['sessions']} sessions, {first['tool_calls']} tool calls, "
         f"{first['calls']} held-out calls and {first['live_tasks']} live tasks, on {platform.machine()} with "
-        f"{os.cpu_count()} cores. Demonstrations by the scripted policy. `exact` is strict: right tools, right "
-        "arguments, nothing else; p is the exact McNemar test over sessions. The first row paid for everything, "
-        "the others reuse what does not depend on the seed.",
+        f"{os.cpu_count()} cores.",
+        "Demonstrations by the scripted policy. `exact` is strict: the right tools with the right arguments and",
+        "nothing else; p is the exact McNemar test over sessions. The first row paid for everything, the others",
+        "reuse what does not depend on the seed.",
         "",
         "| seed | " + " | ".join(COLUMNS) + " |",
         "|---" * (len(COLUMNS) + 1) + "|",
