@@ -53,9 +53,9 @@ def page(made: dict[int, dict[str, Any]]) -> str:
         f"`tracemill demo --json`: {first['sessions']} sessions, {first['tool_calls']} tool calls, "
         f"{first['calls']} held-out calls and {first['live_tasks']} live tasks, on {platform.machine()} with "
         f"{os.cpu_count()} cores.",
-        "Demonstrations by the scripted policy. `exact` is strict: the right tools with the right arguments and",
-        "nothing else; p is the exact McNemar test over sessions. The first row paid for everything, the others",
-        "reuse what does not depend on the seed.",
+        "Demonstrations by the scripted policy. `exact` is strict: the right tools with the right arguments",
+        "and nothing else; p is the exact McNemar test over sessions. The first row paid for everything; the",
+        "others reuse what does not depend on the seed.",
         "",
         "| seed | " + " | ".join(COLUMNS) + " |",
         "|---" * (len(COLUMNS) + 1) + "|",
