@@ -31,14 +31,14 @@ def _prompts(split: Split, kind: str) -> list[str]:
 
 
 def test_there_are_enough_of_every_kind() -> None:
-    assert {split: len(_of(split)) for split in SPLITS} == {"train": 360, "valid": 24, "test": 66}
+    assert {split: len(_of(split)) for split in SPLITS} == {"train": 400, "valid": 24, "test": 66}
     for split in SPLITS:
         assert {task.kind for task in _of(split)} == KINDS.keys()
     for name, kind in KINDS.items():
         assert kind.test >= 2, name
         # A kind of two or three calls is fewer tasks, but not fewer words of explanation to learn from.
         assert len(_prompts("train", name)) >= 10, name
-    share = sum(not task.plan for task in _of("train")) / 360
+    share = sum(not task.plan for task in _of("train")) / 400
     assert 0.12 < share < 0.15
 
 
