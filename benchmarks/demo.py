@@ -4,6 +4,7 @@
 
 In: seeds. Out: a table of what `tracemill demo --json` said. Every seed trains anew; what does not depend on
 the seed (recorded sessions, the data set, the base model's completions) is made by the first and reused.
+State goes to a temporary folder, or to TRACEMILL_HOME where that is set.
 """
 
 from __future__ import annotations
@@ -27,8 +28,9 @@ COLUMNS = (
 
 def main() -> None:
     seeds = [int(seed) for seed in sys.argv[1:]] or [0, 1, 2]
-    with tempfile.TemporaryDirectory(prefix="tracemill-benchmark-") as home:
-        made = {seed: demo(seed, Path(home)) for seed in seeds}
+    with tempfile.TemporaryDirectory(prefix="tracemill-benchmark-") as scratch:
+        home = Path(os.environ.get("TRACEMILL_HOME", scratch))
+        made = {seed: demo(seed, home) for seed in seeds}
     RESULTS.write_text(page(made), "utf-8")
 
 
