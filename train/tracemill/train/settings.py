@@ -11,11 +11,11 @@ from typing import Any
 class Settings:
     """The knobs of a training run."""
 
-    steps: int = 100
+    steps: int = 160
     """Optimizer steps."""
-    batch_size: int = 8
+    batch_size: int = 5
     """Sequences per step."""
-    learning_rate: float = 6e-4
+    learning_rate: float = 3e-4
     """Peak rate of AdamW; linear warm-up over a tenth of the steps, then cosine to a tenth of the peak."""
     rank: int = 8
     """LoRA rank."""
@@ -25,7 +25,7 @@ class Settings:
     """Number of last transformer layers that get LoRA."""
     context: int = 2048
     """Longer sequences are left out and counted."""
-    checkpoints: int = 3
+    checkpoints: int = 2
     """How many checkpoints are scored, evenly spaced over the second half of training and at its end."""
     seed: int = 0
     """Seed of the LoRA initialisation and of the data order."""
