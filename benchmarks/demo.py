@@ -70,7 +70,7 @@ def page(made: dict[int, dict[str, Any]]) -> str:
 
 
 def cell(value: object) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 if __name__ == "__main__":

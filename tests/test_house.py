@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import ast
 import re
+import shlex
 import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
+import typer.main
 
-from tracemill.cli.main import COMMANDS
+from tracemill.cli.main import COMMANDS, app
 
 ROOT = Path(__file__).resolve().parents[1]
 ROOMS = ["tracer", "warehouse", "curate", "train", "evaluate", "demo", "cli"]
@@ -109,3 +112,26 @@ def test_every_command_is_explained(command: tuple[str, object, str, str]) -> No
     assert function.__doc__
     assert example.startswith(f"tracemill {name}")
     assert f"tracemill {name}" in (ROOT / "README.md").read_text("utf-8")
+
+
+def test_the_commands_of_the_readme_exist() -> None:
+    commands = cast(Any, typer.main.get_command(app)).commands
+    lines = re.findall(r"^    (tracemill .+)$", (ROOT / "README.md").read_text("utf-8"), re.MULTILINE)
+    assert len(lines) >= 10
+    for line in lines:
+        _, name, *words = shlex.split(line)
+        known = {option for parameter in commands[name].params for option in parameter.opts}
+        assert {word for word in words if word.startswith("--")} <= known, line
+
+
+def test_the_figures_of_the_readme_are_those_of_the_benchmark() -> None:
+    table = (ROOT / "benchmarks" / "results" / "demo.md").read_text("utf-8")
+    columns, seed_0 = (
+        [cell.strip() for cell in re.findall(rf"^\| {first} \|.*$", table, re.MULTILINE)[0].split("|")]
+        for first in ("seed", "0")
+    )
+    figures = dict(zip(columns, seed_0, strict=True))
+    shown = (ROOT / "README.md").read_text("utf-8").partition("<!-- demo output -->")[2]
+    for column in ("base_exact", "adapter_exact", "base_live", "adapter_live"):
+        assert f"{100 * float(figures[column]):.1f}%" in shown, column
+    assert f"\n{figures['verdict']}: " in shown.replace("    ", "")

@@ -1,11 +1,13 @@
 """`tracemill demo`: the whole loop on a small coding agent, from its sessions to a better model.
 
 In: nothing. Out: recorded sessions, a data set, an adapter, a report, and one JSON object with `--json`.
-State goes to `$TRACEMILL_HOME/demo`, so that the demo never mixes with your own sessions.
+State goes to `$TRACEMILL_HOME/demo` (`demo-TEACHER` with one), so that the demo's sessions never mix with yours
+or with those of another teacher.
 """
 
 from __future__ import annotations
 
+import re
 import time
 from dataclasses import replace
 from typing import Annotated
@@ -46,7 +48,7 @@ def demo(
     from tracemill.warehouse.read import query
 
     began = time.monotonic()
-    home = Home(Home.find().root / "demo")
+    home = Home(Home.find().root / "-".join(["demo", *re.findall(r"[\w.]+", teacher or "")]))
     blas.activate(home)
     with output.progress() as progress:
         recorded = record(home, tasks(), teacher=teacher, progress=progress)
