@@ -1,8 +1,8 @@
 """`tracemill demo`: the whole loop on a small coding agent, from its sessions to a better model.
 
 In: nothing. Out: recorded sessions, a data set, an adapter, a report, and one JSON object with `--json`.
-State goes to `$TRACEMILL_HOME/demo` (`demo-TEACHER` with one), so that the demo's sessions never mix with yours
-or with those of another teacher.
+State goes to `$TRACEMILL_HOME/demo` (`demo-TEACHER` with one), so that its sessions never mix with yours
+or with another teacher's.
 """
 
 from __future__ import annotations
