@@ -45,7 +45,7 @@ class Chat:
         from mlx_lm.tokenizer_utils import load as load_tokenizer
         from mlx_lm.utils import load_config
 
-        extra: dict[str, Any] = {}
+        extra: dict[str, Any] = {"trust_remote_code": False}
         if adapter is not None and (adapter / TEMPLATE_FILE).exists():
             extra["chat_template"] = (adapter / TEMPLATE_FILE).read_text("utf-8")
         config = cast(dict[str, Any], load_config(folder))
