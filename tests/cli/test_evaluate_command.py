@@ -50,7 +50,12 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = Home(work / "home")
     settings = Settings(steps=2, batch_size=2, layers=2, checkpoints=1)
     made = finetune(
-        home, load(work / "rows"), resolve(str(work / "tiny"), home), settings, lambda model, chat: 0.0
+        home,
+        load(work / "rows"),
+        resolve(str(work / "tiny"), home),
+        settings,
+        lambda model, chat: 0.0,
+        "none is right",
     )
     made.adapter.path.rename(work / "adapter")
     return work

@@ -61,7 +61,7 @@ def adapter(tmp_path_factory: pytest.TempPathFactory, base: BaseModel, suite: Su
 
     settings = Settings(steps=4, batch_size=2, layers=2, checkpoints=2)
     home = Home(tmp_path_factory.mktemp("adapters"))
-    return finetune(home, suite.dataset, base, settings, lambda model, chat: 0.5).adapter
+    return finetune(home, suite.dataset, base, settings, lambda model, chat: 0.5, "always a half").adapter
 
 
 def test_base_and_adapter_are_compared_on_the_same_items_and_the_report_says_on_what(
@@ -80,7 +80,7 @@ def test_base_and_adapter_are_compared_on_the_same_items_and_the_report_says_on_
     assert facts["Base"] == f"{base.name}, SHA-256 {base.digest[:16]}"
     assert adapter.card["weights_sha256"][:16] in facts["Adapter"]
     assert facts["Scored on"].startswith("mine/test, 3 rows of 3 sessions, SHA-256 ")
-    assert facts["Training"].startswith("4 steps of 2, rank 8, learning rate 0.0006, seed 0; step ")
+    assert facts["Training"].startswith("4 steps of 2, rank 8, learning rate 0.0003, seed 0; step ")
     assert facts["Decoding"] == "greedy, at most 12 tokens"
     assert report.curve is not None and len(report.curve.losses) == 4
     assert "generating with the base 6/6" in seen and "generating with the adapter 6/6" in seen

@@ -111,7 +111,7 @@ def teach(folder: Path, conversations: Sequence[tuple[list[Any], list[Any]]]) ->
 
     from tracemill.train.examples import make_batch
     from tracemill.train.finetune import load_base
-    from tracemill.train.forward import batch_loss
+    from tracemill.train.forward import Cut, batch_loss, lane_streams
 
     chat, model = Chat.load(folder), load_base(folder)
     parts = [
@@ -124,8 +124,11 @@ def teach(folder: Path, conversations: Sequence[tuple[list[Any], list[Any]]]) ->
             [i for i, m in enumerate(messages) if m["role"] == "assistant"],
         )
     ]
-    batch, optimizer = make_batch(parts), optim.Adam(learning_rate=5e-3)
-    loss_and_grad: Any = nn.value_and_grad(model, lambda: batch_loss(model, batch, True))
+    batch, optimizer = make_batch(parts, range(len(parts)), 0), optim.Adam(learning_rate=5e-3)
+    whole, streams = Cut(None, model, lambda logits: logits, 0, len(model.layers), True), lane_streams()
+    loss_and_grad: Any = nn.value_and_grad(
+        model, lambda: batch_loss(whole, None, batch, streams, batch.targets)
+    )
     for _ in range(300):
         loss, grads = loss_and_grad()
         optimizer.update(model, grads)

@@ -17,7 +17,7 @@ import typer
 from tracemill.cli import knobs, output
 
 LIVE_TASKS = 12
-MAX_TOKENS = 64
+MAX_TOKENS = 56
 """No demonstrated turn is longer than 52 tokens."""
 COUNTS = "SELECT (FROM sessions SELECT count(*)) AS sessions, (FROM tool_calls SELECT count(*)) AS tool_calls"
 QUESTION = "SELECT tool, calls, errors, median_latency_ms FROM tool_stats ORDER BY calls DESC"
@@ -38,18 +38,17 @@ def demo(
     them: it knows the tasks; the tools it calls really run, and what is recorded is real.
     """
     from tracemill.cli.improve import show_places, summary
-    from tracemill.cli.loop import Plan, turn
+    from tracemill.cli.loop import Plan, fast_blas, turn
     from tracemill.demo.live import live_tasks
     from tracemill.demo.record import record
     from tracemill.demo.tasks import tasks
     from tracemill.tracer.home import Home
-    from tracemill.train import blas
     from tracemill.warehouse.ingest import ingest
     from tracemill.warehouse.read import query
 
     began = time.monotonic()
     home = Home(Home.find().root / "-".join(["demo", *re.findall(r"[\w.]+", teacher or "")]))
-    blas.activate(home)
+    fast_blas(home)
     with output.progress() as progress:
         recorded = record(home, tasks(), teacher=teacher, progress=progress)
         ingest(home, progress)

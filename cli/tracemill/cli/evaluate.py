@@ -41,14 +41,18 @@ def evaluate(
     """Score a model on held-out turns, strictly; with --adapter, say whether it is better than its base."""
     if report is not None and adapter is None:
         raise typer.BadParameter("a report compares two models; add --adapter.", param_hint="--report")
+    if report is not None and (report.suffix != ".html" or report.is_dir()):
+        raise typer.BadParameter(
+            "name an .html file; its numbers go to the .json beside it.", param_hint="--report"
+        )
+    from tracemill.cli.loop import fast_blas
     from tracemill.curate.dataset import load
     from tracemill.evaluate.evaluation import Suite
     from tracemill.tracer.home import Home
-    from tracemill.train import blas
     from tracemill.train.adapter import load_adapter
 
     home = Home.find()
-    blas.activate(home)
+    fast_blas(home)
     suite = Suite(load(dataset), split, max_tokens, batch_size)
     suite.rows()
     if adapter is None:
@@ -95,9 +99,10 @@ def _against_base(
     with output.progress() as progress:
         base = resolve(model, home, progress)
         found = compare_adapter(suite, base, adapter, progress)
-    written = write_report(report.absolute(), found) if report else None
+    path = str(report.absolute()) if report else None
     remember(home, suite, base, None, found.base)
-    remember(home, suite, base, adapter, found.adapter, report=found, path=str(written) if written else None)
+    remember(home, suite, base, adapter, found.adapter, report=found, path=path)
+    written = write_report(report.absolute(), found) if report else None
     if as_json:
         output.emit_json({"report": written, **as_plain(found)})
     else:

@@ -30,11 +30,10 @@ def improve(
 ) -> None:
     """Export, train, evaluate, compare: one command from recorded sessions to a verdict."""
     from tracemill.cli.fresh import fresh_home
-    from tracemill.cli.loop import Plan, turn
-    from tracemill.train import blas
+    from tracemill.cli.loop import Plan, fast_blas, turn
 
     home = fresh_home()
-    blas.activate(home)
+    fast_blas(home)
     settings = replace(knobs.DEFAULT, seed=seed, steps=steps)
     made = turn(home, Plan(model, settings, max_tokens, recipe, where, quiet=as_json))
     if as_json:

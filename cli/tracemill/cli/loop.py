@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from tracemill.cli import output
 from tracemill.cli.export import show as show_export
+from tracemill.tracer.errors import TracemillError
 from tracemill.tracer.home import Home
 from tracemill.train.settings import Settings
 
@@ -55,6 +56,7 @@ def turn(home: Home, plan: Plan) -> Turn:
     from tracemill.curate.chat.template import Chat
     from tracemill.curate.export import export
     from tracemill.evaluate.evaluation import Suite, make_report, remember
+    from tracemill.evaluate.holdout import check_rows
     from tracemill.evaluate.live import Limits
     from tracemill.evaluate.live_results import compare_live
     from tracemill.evaluate.recall import live_once, score_once
@@ -67,7 +69,12 @@ def turn(home: Home, plan: Plan) -> Turn:
             home, recipe=plan.recipe, where=plan.where, chat=Chat.load(base.path), progress=progress
         )
     suite = Suite(dataset, "test", plan.max_tokens)
-    suite.rows()  # nothing to score is found out before training, not after
+    # What cannot be scored is found out before training, not after.
+    if not check_rows(suite.rows(), Chat.load(base.path)):
+        raise TracemillError(
+            f"No turn of {dataset.folder}/test.jsonl asks for a tool call, so nothing could be compared; "
+            "record more sessions."
+        )
     _stage(plan, "Curated")
     if not plan.quiet:
         show_export(dataset)
@@ -95,6 +102,15 @@ def turn(home: Home, plan: Plan) -> Turn:
     return Turn(dataset, made, report, page)
 
 
+def fast_blas(home: Home) -> None:
+    """Activate the BLAS, and say so where training would be tens of times slower than it could be."""
+    from tracemill.train import blas
+
+    info = blas.activate(home)
+    if not info.fast:
+        output.hint(f"MLX runs on the {info.name}, tens of times slower: {info.reason}")
+
+
 def fine_tune(
     home: Home,
     dataset: Dataset,
@@ -104,11 +120,16 @@ def fine_tune(
     progress: output.ProgressCallback,
 ) -> Finetuned:
     """Train with checkpoints judged by exact tool calls on the validation split."""
-    from tracemill.evaluate.holdout import call_judge
+    from tracemill.curate.chat.template import Chat
+    from tracemill.evaluate.holdout import call_judge, check_rows
+    from tracemill.train.adapter import code_sha256
     from tracemill.train.finetune import finetune
 
-    judge = call_judge(dataset.rows("valid"), max_tokens, progress)
-    return finetune(home, dataset, base, settings, judge, progress)
+    rows = dataset.rows("valid")
+    check_rows(rows, Chat.load(base.path))
+    judge = call_judge(rows, max_tokens, progress)
+    name = f"exact tool calls on valid, {max_tokens} tokens, code {code_sha256('tracemill.evaluate')[:16]}"
+    return finetune(home, dataset, base, settings, judge, name, progress)
 
 
 def _stage(plan: Plan, name: str) -> None:

@@ -9,6 +9,7 @@ that `tracemill --help` answers at once.
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections.abc import Callable
 from importlib.metadata import version
@@ -103,6 +104,7 @@ app = _compose()
 
 def main() -> None:
     """Run the command line of this process; leaves through SystemExit."""
+    os.umask(0o077)  # what DuckDB and others write beside our own files is as private as these
     try:
         app(prog_name="tracemill")
     except TracemillError as error:

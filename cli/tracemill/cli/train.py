@@ -35,15 +35,14 @@ def train(
 
     The same data set, base, knobs and seed give the same adapter, which is then reused.
     """
-    from tracemill.cli.loop import fine_tune
+    from tracemill.cli.loop import fast_blas, fine_tune
     from tracemill.curate.dataset import load
     from tracemill.tracer.home import Home
-    from tracemill.train import blas
     from tracemill.train.base import resolve
 
     home = Home.find()
     data = load(dataset)
-    blas.activate(home)
+    fast_blas(home)
     settings = replace(
         knobs.DEFAULT, seed=seed, steps=steps, batch_size=batch_size, learning_rate=learning_rate,
         rank=rank, layers=layers, context=context,

@@ -9,6 +9,7 @@ activated before it (`tracemill.train.blas`).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,8 @@ from tracemill.curate.chat.template import Chat
 from tracemill.evaluate.errors import EvaluationError
 
 Progress = Callable[[str, int, int], None]
-TOGETHER = 64
-"""Prompts whose caches are kept in memory at once."""
+TOGETHER = 2**15
+"""Tokens of the prompts whose caches are kept in memory at once: 1.5 GB for SmolLM2-135M in float32."""
 
 
 def load_model(base: Path, adapter: Path | None = None) -> Any:
@@ -34,7 +35,7 @@ def load_model(base: Path, adapter: Path | None = None) -> Any:
         return model
     try:
         model = load_adapters(model, str(adapter))
-    except (OSError, ValueError, KeyError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, AttributeError, RuntimeError) as error:
         raise EvaluationError(
             f"{adapter} is not an adapter of {base}: {error}; name the base it was trained on."
         ) from error
@@ -69,8 +70,10 @@ def generate(
         if progress:
             progress("generating", len(texts), len(prompts))
 
-    for start in range(0, len(order), TOGETHER):
-        some = order[start : start + TOGETHER]
+    while order:
+        ends = accumulate(len(prompts[i]) for i in order)
+        count = max(sum(end <= TOGETHER for end in ends), 1)
+        some, order = order[:count], order[count:]
         _complete(model, chat, {i: prompts[i] for i in some}, max_tokens, batch_size, finished)
     return [texts[position] for position in range(len(prompts))]
 

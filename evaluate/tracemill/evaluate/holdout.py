@@ -6,6 +6,7 @@ accuracy over them. Training takes `accuracy` of `evaluate_rows` to choose its c
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -94,6 +95,18 @@ def _tally(name: str, results: Sequence[ItemResult]) -> Tally:
 def _share(results: Sequence[ItemResult], kind: str) -> float | None:
     right = [result.score.right for result in results if result.item.kind == kind]
     return sum(right) / len(right) if right else None
+
+
+def check_rows(rows: Iterable[Row], chat: Chat) -> int:
+    """How many turns of `rows` ask for a tool call; EvaluationError for a prompt longer than the context.
+
+    The context is that of the base folder's config.json, so this can be asked before a model is loaded.
+    """
+    asked = items(rows)
+    prompts = [chat.prompt(item.messages, item.tools) for item in asked]
+    config = json.loads((chat.folder / "config.json").read_text("utf-8"))
+    _check_fit(asked, prompts, config.get("max_position_embeddings"))
+    return sum(item.kind == "call" for item in asked)
 
 
 def _check_fit(asked: Sequence[Item], prompts: Sequence[Sequence[int]], context: int | None) -> None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from openai import AsyncOpenAI
+from openai import AsyncOpenAI, DefaultAsyncHttpxClient
 from pydantic_ai import Agent, UsageLimits, capture_run_messages
 from pydantic_ai.capabilities import AbstractCapability, CapabilityOrdering
 from pydantic_ai.models.openai import OpenAIChatModel
@@ -123,7 +123,13 @@ class _Driver:
                 progress("live tasks", done, len(tasks))
             return result
 
-        async with AsyncOpenAI(base_url=self.server.base_url, api_key="none", max_retries=0) as client:
+        async with AsyncOpenAI(
+            base_url=self.server.base_url,
+            api_key="none",
+            max_retries=0,
+            # A proxy of the environment would carry the prompts off this machine.
+            http_client=DefaultAsyncHttpxClient(trust_env=False),
+        ) as client:
             model = OpenAIChatModel(
                 self.server.model,
                 provider=OpenAIProvider(openai_client=client),

@@ -18,9 +18,9 @@ from tracemill.train.examples import pad
 from tracemill.train.forward import broadcast, lane_streams
 
 STEP = 512
-"""Tokens of the shared prefix per forward pass."""
-ROWS = 8
-"""Prompts per forward pass and stream."""
+"""Tokens of a prompt per forward pass: attention over more at once would need too much memory."""
+AT_ONCE = 2048
+"""Tokens of all prompts that go through the model together."""
 
 
 def can_prefill(model: Any, prompts: Sequence[Sequence[int]]) -> bool:
@@ -39,7 +39,7 @@ def prefill(model: Any, prompts: Sequence[Sequence[int]]) -> list[list[KVCache]]
     if len(streams) > 1:
         blas.one_thread()
     caches: dict[int, list[KVCache]] = {}
-    groups = [covers[start : start + ROWS] for start in range(0, len(covers), ROWS)]
+    groups = _groups([(cover, len(prompts[cover]) - shared) for cover in covers])
     for first in range(0, len(groups), len(streams)):
         for group, stream in zip(groups[first:], streams, strict=False):
             with mx.stream(stream):
@@ -64,6 +64,16 @@ def _families(prompts: Sequence[Sequence[int]]) -> tuple[list[int], dict[int, li
     return sorted(covered, key=lambda i: len(prompts[i])), covered
 
 
+def _groups(lengths: Sequence[tuple[int, int]]) -> list[list[int]]:
+    """The prompts of (prompt, length), shortest first, in groups of at most AT_ONCE tokens, or one prompt."""
+    groups: list[list[int]] = []
+    for prompt, length in lengths:
+        if not groups or (len(groups[-1]) + 1) * length > AT_ONCE:
+            groups.append([])
+        groups[-1].append(prompt)
+    return groups
+
+
 def _prefix(model: Any, tokens: Sequence[int]) -> list[ConcatenateKVCache] | None:
     if not tokens:
         return None
@@ -78,7 +88,9 @@ def _run(
     model: Any, prefix: list[ConcatenateKVCache] | None, rest: Sequence[Sequence[int]]
 ) -> list[ConcatenateKVCache]:
     caches = broadcast(prefix, len(rest)) if prefix else [ConcatenateKVCache() for _ in model.layers]
-    model(mx.array(pad(rest)), cache=caches)
+    padded = pad(rest)
+    for start in range(0, padded.shape[1], STEP):
+        model(mx.array(padded[:, start : start + STEP]), cache=caches)
     return caches
 
 

@@ -23,7 +23,7 @@ from tracemill.evaluate.live import Limits, LiveTask, run_live
 from tracemill.evaluate.live_results import LiveResult
 from tracemill.evaluate.scoring import score
 from tracemill.tracer.home import Home
-from tracemill.train.adapter import Adapter
+from tracemill.train.adapter import Adapter, code_sha256
 from tracemill.train.base import BaseModel
 from tracemill.warehouse.lineage import Evaluation, EvaluationItem
 from tracemill.warehouse.read import query
@@ -107,8 +107,11 @@ def _remembered(home: Home, evaluation_id: str, column: str) -> dict[str, str]:
 def _live_identity(
     tasks: Sequence[LiveTask], base: BaseModel, adapter: Adapter | None, limits: Limits
 ) -> str:
+    # The agent, its tools and its verifier are code: another version of it is another evaluation.
+    packages = {type(task).__module__.rpartition(".")[0] for task in tasks}
     parts = [
         "live",
+        code_sha256("tracemill.evaluate", *sorted(packages)),
         base.digest,
         adapter.card["weights_sha256"] if adapter else "",
         json.dumps(asdict(limits), sort_keys=True),

@@ -44,11 +44,13 @@ def load_adapter(path: Path) -> Adapter:
             raise TrainError(
                 f"{path} is not an adapter: it has no {name}; name a folder that `tracemill train` made."
             )
-    card = cast(dict[str, Any], json.loads((path / CARD).read_text("utf-8")))
-    if card["weights_sha256"] != file_sha256(path / WEIGHTS):
-        raise TrainError(
-            f"{path / WEIGHTS} changed after training: its hash is not the one in {CARD}; train again."
-        )
+    try:
+        card = cast(dict[str, Any], json.loads((path / CARD).read_text("utf-8")))
+        intact = card["weights_sha256"] == file_sha256(path / WEIGHTS)
+    except (ValueError, KeyError, TypeError) as error:
+        raise TrainError(f"{path / CARD} cannot be read ({error!r}); train again.") from error
+    if not intact:
+        raise TrainError(f"{path / WEIGHTS} changed after training, by its hash in {CARD}; train again.")
     return Adapter(path, card)
 
 
@@ -73,6 +75,7 @@ def save_adapter(
 def write_folder(path: Path, fill: Callable[[Path], None]) -> None:
     """Make the folder `path` whole: `fill` a private one beside it, rename it. TrainError on a full disk."""
     draft = path.with_name(f".{path.name}.{os.getpid()}")
+    shutil.rmtree(draft, ignore_errors=True)  # of a killed process that had our number
     try:
         draft.mkdir(parents=True, mode=0o700)
         fill(draft)
@@ -81,10 +84,9 @@ def write_folder(path: Path, fill: Callable[[Path], None]) -> None:
         if path.exists():
             shutil.rmtree(path)
         draft.rename(path)
-    except OSError as error:
-        raise TrainError(
-            f"Cannot write {path}: {error.strerror or error}; free some space and run it again."
-        ) from error
+    except (OSError, RuntimeError) as error:  # a RuntimeError is how MLX tells of a full disk
+        reason = getattr(error, "strerror", None) or error
+        raise TrainError(f"Cannot write {path}: {reason}; free some space and run it again.") from error
     finally:
         shutil.rmtree(draft, ignore_errors=True)
 
@@ -95,12 +97,12 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def code_sha256() -> str:
-    """One hash over the source of the rooms that decide what is learned: `curate.chat` and `train`."""
+def code_sha256(*packages: str) -> str:
+    """One hash over the source of `packages`: Python, templates, C and data beside them."""
     digest = hashlib.sha256()
-    for name in ("tracemill.curate.chat", "tracemill.train"):
+    for name in packages:
         folder = Path(cast(str, import_module(name).__file__)).parent
         for file in sorted(folder.rglob("*")):
-            if file.suffix in {".py", ".jinja", ".c"}:
+            if file.suffix in {".py", ".jinja", ".c", ".toml"}:
                 digest.update(f"{name}/{file.relative_to(folder)}\0".encode() + file.read_bytes())
     return digest.hexdigest()

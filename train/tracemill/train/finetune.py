@@ -19,14 +19,16 @@ from tracemill.curate.chat.template import Chat
 from tracemill.curate.dataset import Dataset
 from tracemill.tracer.home import Home
 from tracemill.train import blas
-from tracemill.train.adapter import CARD, Adapter, code_sha256, load_adapter, save_adapter
+from tracemill.train.adapter import Adapter, code_sha256, load_adapter, save_adapter
 from tracemill.train.base import BaseModel
 from tracemill.train.errors import TrainError
 from tracemill.train.examples import sequences
 from tracemill.train.forward import Progress
 from tracemill.train.loop import fit
 from tracemill.train.settings import Settings
+from tracemill.warehouse.ingest import ingest
 from tracemill.warehouse.lineage import Checkpoint, Training
+from tracemill.warehouse.read import query
 from tracemill.warehouse.store import record_training
 
 Judge = Callable[[Any, Chat], float | None]
@@ -46,9 +48,13 @@ def finetune(
     base: BaseModel,
     settings: Settings,
     judge: Judge,
+    judge_name: str,
     progress: Progress | None = None,
 ) -> Finetuned:
-    """Train `base` on `dataset.rows("train")`; `judge(model, chat)` scores checkpoints (higher is better)."""
+    """Train `base` on `dataset.rows("train")`; `judge(model, chat)` scores checkpoints (higher is better).
+
+    `judge_name` tells everything that decides its scores: another judge may keep another checkpoint.
+    """
     chat = Chat.load(base.path)
     identity = {
         "base": base.name,
@@ -56,12 +62,14 @@ def finetune(
         "dataset": dataset.name,
         "dataset_sha256": dataset.digest,
         "template_sha256": chat.digest,
-        "code_sha256": code_sha256(),
+        "code_sha256": code_sha256("tracemill.curate.chat", "tracemill.train"),
+        "judge": judge_name,
         "settings": settings.asdict(),
     }
     path = home.adapters / adapter_name(identity)
-    if (path / CARD).exists():
-        return Finetuned(load_adapter(path), reused=True)
+    if (made := _made_before(path)) is not None:
+        _remember(home, made)
+        return Finetuned(made, reused=True)
     home.ensure(home.adapters)
     parts, too_long = sequences(chat, dataset.rows("train"), settings.context)
     model = load_base(base.path)
@@ -85,8 +93,24 @@ def finetune(
         "model": base.name,
     }
     adapter = save_adapter(path, outcome.weights, mlx_config, chat.template, card)
-    record_training(home, _lineage(adapter))
+    _remember(home, adapter)
     return Finetuned(adapter, reused=False)
+
+
+def _made_before(path: Path) -> Adapter | None:
+    """The adapter of an identical run; None where there is none, or one that is damaged."""
+    try:
+        return load_adapter(path)
+    except TrainError:
+        return None
+
+
+def _remember(home: Home, adapter: Adapter) -> None:
+    """Put a training run into the warehouse, once."""
+    ingest(home)
+    known = query(home, f"SELECT 1 FROM training_runs WHERE training_id = '{adapter.path.name}'")
+    if known.is_empty():
+        record_training(home, _lineage(adapter))
 
 
 def _lineage(adapter: Adapter) -> Training:
@@ -124,7 +148,7 @@ def load_base(path: Path) -> Any:
 
     try:
         return load_model(path)[0]
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise TrainError(
             f"Cannot load the model in {path}: {error}; convert or download it again."
         ) from error

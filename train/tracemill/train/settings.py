@@ -11,7 +11,7 @@ from typing import Any
 class Settings:
     """The knobs of a training run."""
 
-    steps: int = 160
+    steps: int = 130
     """Optimizer steps."""
     batch_size: int = 5
     """Sequences per step."""

@@ -83,7 +83,7 @@ def ingest(
 
     WarehouseError if another ingester keeps the lock, or the home cannot be written; nothing is half-written.
     """
-    with _locked(home, lock_seconds), _errors_of(home):
+    with _errors_of(home), _locked(home, lock_seconds):
         with _opened(home.warehouse) as connection:
             migrated = migrate(connection)
             counts = _ingest_all(connection, home, progress)

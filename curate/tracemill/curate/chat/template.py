@@ -48,8 +48,12 @@ class Chat:
         extra: dict[str, Any] = {"trust_remote_code": False}
         if adapter is not None and (adapter / TEMPLATE_FILE).exists():
             extra["chat_template"] = (adapter / TEMPLATE_FILE).read_text("utf-8")
-        config = cast(dict[str, Any], load_config(folder))
-        tokenizer = load_tokenizer(folder, extra, eos_token_ids=config.get("eos_token_id"))
+        try:
+            config = cast(dict[str, Any], load_config(folder))
+            tokenizer = load_tokenizer(folder, extra, eos_token_ids=config.get("eos_token_id"))
+        except Exception as error:  # a broken file makes transformers raise anything
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise TemplateError(f"The tokenizer in {folder} cannot be loaded: {reason}; mend it.") from error
         if not isinstance(tokenizer.chat_template, str):
             raise TemplateError(f"{folder} has no chat template; add a {TEMPLATE_FILE} to it.")
         return cls(tokenizer, folder)

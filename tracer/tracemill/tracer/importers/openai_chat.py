@@ -78,26 +78,33 @@ def import_openai_chat(
     reader = _Reader(source, options or Options(), found)
     place = home or Home.find()
     folder = place.ensure(place.spool)
+    try:
+        reader.counts.path = _write(folder, reader, found, progress)
+    except OSError as error:
+        raise TracemillError(
+            f"Cannot write the import of {source} to {folder}: {error.strerror}; make room there."
+        ) from error
+    return reader.counts
+
+
+def _write(folder: Path, reader: _Reader, found: Sequence[Record], progress: Progress | None) -> Path:
     # A temporary file is 0600 from the start, and no reader of the spool looks at this name.
-    with tempfile.NamedTemporaryFile(dir=folder, prefix=".import-", suffix=".tmp", delete=False) as file:
-        unfinished = Path(file.name)
-        try:
+    handle, name = tempfile.mkstemp(dir=folder, prefix=".import-", suffix=".tmp")
+    unfinished = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as file:
             for number, record in enumerate(found, 1):
                 reader.add(record, file)
                 if progress is not None:
                     progress("sessions", number, len(found))
             file.flush()
             os.fsync(file.fileno())
-            reader.counts.path = folder / f"import-{reader.digest.hexdigest()[:16]}.ndjson"
-            if not reader.counts.path.exists():
-                unfinished.replace(reader.counts.path)
-        except OSError as error:
-            raise TracemillError(
-                f"Cannot write the import of {source} to {folder}: {error.strerror}; make room there."
-            ) from error
-        finally:
-            unfinished.unlink(missing_ok=True)
-    return reader.counts
+        path = folder / f"import-{reader.digest.hexdigest()[:16]}.ndjson"
+        if not path.exists():
+            unfinished.replace(path)
+        return path
+    finally:
+        unfinished.unlink(missing_ok=True)
 
 
 def read_tool_file(path: Path) -> list[Tool]:
