@@ -77,20 +77,22 @@ def test_an_interrupted_recording_goes_on_where_it_stopped(home: Home) -> None:
     assert len(_by_session(_events(home, "outcome"))) == 4
 
 
-def _teacher(answer: str) -> FunctionModel:
-    """A model that reads a file, then says `answer`, whatever it was asked."""
+def _teacher(folder: str, answer: str) -> FunctionModel:
+    """A model that lists `folder`, then says `answer`, whatever it was asked."""
 
     def respond(messages: list[ModelMessage], info: AgentInfo) -> ModelResponse:
         called = any(part.part_kind == "tool-call" for message in messages for part in message.parts)
-        call = ToolCallPart("list_files", {"path": "."}, "call_1")
+        call = ToolCallPart("list_files", {"path": folder}, "call_1")
         return ModelResponse([TextPart(answer) if called else call])
 
     return FunctionModel(respond, model_name="a-teacher")
 
 
 def test_what_a_teacher_does_wrong_gets_a_bad_outcome(home: Home) -> None:
-    chosen = [task for task in _some() if task.kind in ("root", "read", "direct")]
-    assert record(home, chosen, teacher=_teacher("There.")) == RecordReport(good=1, bad=2, skipped=0)
+    chosen = [task for task in _some() if task.kind in ("list", "read", "direct")]
+    (folder,) = [task.slots["folder"] for task in chosen if task.kind == "list"]
+    report = record(home, chosen, teacher=_teacher(folder, "There."))
+    assert report == RecordReport(good=1, bad=2, skipped=0)
     sessions = _by_session(_events(home, "session"))
     good = [sessions[e["session_id"]] for e in _events(home, "outcome") if e["outcome"] == "good"]
     assert [session["metadata"]["category"] for session in good] == ["list"]
