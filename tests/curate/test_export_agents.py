@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from pydantic import BaseModel
 from pydantic_ai import Agent, ModelRetry
 from pydantic_ai.messages import ModelMessage, ModelResponse, TextPart, ToolCallPart
@@ -65,8 +67,8 @@ def learned(row: Row) -> list[str]:
 
 
 def test_failed_calls_stay_as_context_and_the_recovery_is_learned(home: Home) -> None:
-    searcher(home, "text").run_sync("Find it.")
-    searcher(home, "typed", Answer).run_sync("Find it, please.")
+    asyncio.run(searcher(home, "text").run("Find it."))
+    asyncio.run(searcher(home, "typed", Answer).run("Find it, please."))
     ingest(home)
     for session in ("text", "typed"):
         label(home, session, outcome="good")
@@ -81,9 +83,9 @@ def test_failed_calls_stay_as_context_and_the_recovery_is_learned(home: Home) ->
 
 def test_what_two_branches_share_is_learned_once(home: Home) -> None:
     agent = searcher(home, "tree")
-    first = agent.run_sync("Find it.")
-    agent.run_sync("Left?", message_history=first.all_messages())
-    agent.run_sync("Right?", message_history=first.all_messages())
+    first = asyncio.run(agent.run("Find it."))
+    asyncio.run(agent.run("Left?", message_history=first.all_messages()))
+    asyncio.run(agent.run("Right?", message_history=first.all_messages()))
     ingest(home)
     label(home, "tree", outcome="good")
     dataset = export(home)
@@ -97,8 +99,8 @@ def test_what_two_branches_share_is_learned_once(home: Home) -> None:
 
 
 def test_a_session_without_a_verdict_is_not_learned_from_until_it_is_labelled(home: Home) -> None:
-    searcher(home, "one").run_sync("Find it.")
-    searcher(home, "two").run_sync("Find that.")
+    asyncio.run(searcher(home, "one").run("Find it."))
+    asyncio.run(searcher(home, "two").run("Find that."))
     ingest(home)
     label(home, "one", outcome="good")
     label(home, "two", outcome="bad")

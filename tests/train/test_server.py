@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -137,7 +138,7 @@ def test_an_agent_really_calls_its_tool(calling: ModelServer) -> None:
         return "text"
 
     with pytest.raises(UsageLimitExceeded):
-        agent.run_sync("Read a.py", usage_limits=UsageLimits(request_limit=2))
+        asyncio.run(agent.run("Read a.py", usage_limits=UsageLimits(request_limit=2)))
     assert read == ["a.py", "a.py"]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 
 from pydantic_ai import Agent, ModelRetry
@@ -51,8 +52,8 @@ def contents(home: Home) -> list[list[str]]:
 
 def test_a_talk_of_two_runs_is_one_conversation(home: Home) -> None:
     reader = agent(home, "s1")
-    first = reader.run_sync("What does it print?")
-    reader.run_sync("Are you sure?", message_history=first.all_messages())
+    first = asyncio.run(reader.run("What does it print?"))
+    asyncio.run(reader.run("Are you sure?", message_history=first.all_messages()))
     ingest(home)
     (texts,) = contents(home)
     one_run = [
@@ -80,7 +81,7 @@ def test_prompts_without_history_are_conversations_of_their_own(home: Home) -> N
         capabilities=[Recorder(home, agent="reader", session_id="s1")],
     )
     for prompt in ("Say a number.", "Say a number.", "Say another."):
-        reader.run_sync(prompt)
+        asyncio.run(reader.run(prompt))
     ingest(home)
     assert contents(home) == [
         ["Be brief.", "Say a number.", "first"],
@@ -91,8 +92,8 @@ def test_prompts_without_history_are_conversations_of_their_own(home: Home) -> N
 
 def test_the_transcript_shows_every_message_once(home: Home) -> None:
     reader = agent(home, "s1")
-    first = reader.run_sync("What does it print?")
-    reader.run_sync("Are you sure?", message_history=first.all_messages())
+    first = asyncio.run(reader.run("What does it print?"))
+    asyncio.run(reader.run("Are you sure?", message_history=first.all_messages()))
     ingest(home)
     runs = transcript(home, "s1")["runs"]
     shown = [
