@@ -20,7 +20,7 @@ LIVE_TASKS = 12
 MAX_TOKENS = 56
 """No demonstrated turn is longer than 52 tokens."""
 COUNTS = "SELECT (FROM sessions SELECT count(*)) AS sessions, (FROM tool_calls SELECT count(*)) AS tool_calls"
-QUESTION = "SELECT tool, calls, errors, median_latency_ms FROM tool_stats ORDER BY calls DESC"
+QUESTION = "SELECT tool, calls, errors, median_ms FROM tool_stats ORDER BY calls DESC"
 
 
 def demo(
