@@ -26,7 +26,7 @@ def test_it_shows_a_first_answer_before_it_fetches_a_model(
 ) -> None:
     demo_home = Home(home.root / "demo")
     record_tasks(demo_home, tasks()[:12])
-    monkeypatch.setattr("tracemill.demo.tasks.tasks", lambda: tasks()[:12])
+    monkeypatch.setattr("tracemill.demo.tasks.tasks", lambda seed=0: tasks(seed)[:12])
     monkeypatch.setenv("TRACEMILL_SMOLLM2_WHEEL", str(home.root / "absent.whl"))
     ended = tracemill("demo")
     assert ended.code == 1
