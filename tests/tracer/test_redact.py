@@ -91,7 +91,7 @@ def test_assignments_urls_and_headers(redactor: Redactor, told: str, found: str)
         "git checkout 0123456789abcdef0123456789abcdef01234567",
         "-----BEGIN PUBLIC KEY-----\nabc\n-----END PUBLIC KEY-----",
         "primary_key=True, foreign_key: users.id, keyboard=qwerty1",
-        "PWD=/work/project1",
+        "PWD=/srv/project1",
     ],
 )
 def test_ordinary_code_is_left_alone(redactor: Redactor, text: str) -> None:
