@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tracemill.cli import output
+from tracemill.cli import knobs, output
 
 if TYPE_CHECKING:
     from tracemill.curate.chat.template import Chat
@@ -20,9 +20,7 @@ if TYPE_CHECKING:
 
 
 def export(
-    recipe: Annotated[
-        str, typer.Option(help="Name of a recipe that comes with Tracemill, or path of a .toml file.")
-    ] = "default",
+    recipe: knobs.Recipe = "default",
     name: Annotated[
         str | None,
         typer.Option(help="Name of the data set; by default the recipe's and a hash of what is in it."),
@@ -33,10 +31,7 @@ def export(
             help="Base model the tokens are proved for: smollm2-135m, a folder or a Hugging Face id."
         ),
     ] = None,
-    where: Annotated[
-        str | None,
-        typer.Option(help="Only conversations that meet this SQL condition, such as \"agent = 'punie'\"."),
-    ] = None,
+    where: knobs.Where = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the splits instead of the recipe's.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:

@@ -6,9 +6,7 @@ In: sessions with a verified outcome, recorded or imported. Out: a data set, an 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Annotated, Any
-
-import typer
+from typing import Any
 
 from tracemill.cli import knobs, output
 from tracemill.cli.loop import Turn
@@ -16,13 +14,8 @@ from tracemill.cli.loop import Turn
 
 def improve(
     model: knobs.Model = "smollm2-135m",
-    recipe: Annotated[
-        str, typer.Option(help="Name of a recipe that comes with Tracemill, or path of a .toml file.")
-    ] = "default",
-    where: Annotated[
-        str | None,
-        typer.Option(help="Only conversations that meet this SQL condition, such as \"agent = 'punie'\"."),
-    ] = None,
+    recipe: knobs.Recipe = "default",
+    where: knobs.Where = None,
     seed: knobs.Seed = knobs.DEFAULT.seed,
     steps: knobs.Steps = knobs.DEFAULT.steps,
     max_tokens: knobs.MaxTokens = knobs.MAX_TOKENS,

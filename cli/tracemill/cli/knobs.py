@@ -1,4 +1,4 @@
-"""The options of training, shared by every command that trains."""
+"""The options that several commands of the loop share: what is exported, and how it is trained."""
 
 from __future__ import annotations
 
@@ -13,6 +13,13 @@ MAX_TOKENS = 128
 """Most tokens of a completion when scoring: a long call fits, a rambling base model is cut short."""
 
 Model = Annotated[str, typer.Option(help="Base model: smollm2-135m, a folder or a Hugging Face id.")]
+Recipe = Annotated[
+    str, typer.Option(help="Name of a recipe that comes with Tracemill, or path of a .toml file.")
+]
+Where = Annotated[
+    str | None,
+    typer.Option(help="Only conversations that meet this SQL condition, such as \"agent = 'punie'\"."),
+]
 Seed = Annotated[int, typer.Option(help="Seed of the LoRA initialisation and of the data order.")]
 Steps = Annotated[int, typer.Option(min=1, help="Optimizer steps.")]
 BatchSize = Annotated[int, typer.Option(min=1, help="Sequences per step.")]

@@ -65,12 +65,11 @@ def turn(home: Home, plan: Plan) -> Turn:
 
     with output.progress() as progress:
         base = resolve(plan.model, home, progress)
-        dataset = export(
-            home, recipe=plan.recipe, where=plan.where, chat=Chat.load(base.path), progress=progress
-        )
+        chat = Chat.load(base.path)
+        dataset = export(home, recipe=plan.recipe, where=plan.where, chat=chat, progress=progress)
     suite = Suite(dataset, "test", plan.max_tokens)
     # What cannot be scored is found out before training, not after.
-    if not check_rows(suite.rows(), Chat.load(base.path)):
+    if not check_rows(suite.rows(), chat):
         raise TracemillError(
             f"No turn of {dataset.folder}/test.jsonl asks for a tool call, so nothing could be compared; "
             "record more sessions."
