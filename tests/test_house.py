@@ -121,7 +121,10 @@ def test_the_commands_of_the_readme_exist() -> None:
     assert len(lines) >= 10
     for line in lines:
         _, name, *words = shlex.split(line)
-        known = {option for parameter in commands[name].params for option in parameter.opts}
+        command = commands[name]
+        while inner := getattr(command, "commands", None):
+            command, *words = inner[words[0]], *words[1:]
+        known = {option for parameter in command.params for option in parameter.opts}
         # What stands behind `--` are the words of another program.
         ours = words[: words.index("--")] if "--" in words else words
         assert {word for word in ours if word.startswith("--")} <= known, line

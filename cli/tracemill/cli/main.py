@@ -17,7 +17,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tracemill.cli import output
+from tracemill.cli import dataset, output
 from tracemill.cli.demo import demo
 from tracemill.cli.doctor import doctor
 from tracemill.cli.dump import dump
@@ -58,6 +58,7 @@ COMMANDS: list[tuple[str, Callable[..., Any], str, str]] = [
     ("redact", redact, "Data", "tracemill redact --dry-run"),
     ("recipe", recipe, "Learn", "tracemill recipe show default"),
     ("export", export, "Learn", "tracemill export --recipe default --model smollm2-135m"),
+    ("dataset", dataset.dataset, "Learn", "tracemill dataset stats ~/.tracemill/datasets/NAME"),
     ("train", train, "Learn", "tracemill train ~/.tracemill/datasets/NAME --seed 1"),
     (
         "evaluate",
@@ -69,6 +70,9 @@ COMMANDS: list[tuple[str, Callable[..., Any], str, str]] = [
     ("demo", demo, "Help", "tracemill demo --seed 1 --json"),
     ("doctor", doctor, "Help", "tracemill doctor"),
 ]
+
+GROUPS = {"dataset": dataset.compose}
+"""Commands with subcommands, and what composes them."""
 
 PASSES_ON = {"record": {"allow_interspersed_args": False}}
 """Commands after whose first argument every word belongs to another program."""
@@ -110,6 +114,9 @@ def _compose() -> typer.Typer:
     )
     made.callback()(_options)
     for name, function, heading, example in COMMANDS:
+        if name in GROUPS:
+            made.add_typer(GROUPS[name](), name=name, rich_help_panel=heading, epilog=f"Example: {example}")
+            continue
         made.command(
             name,
             rich_help_panel=heading,

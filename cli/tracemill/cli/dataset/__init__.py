@@ -1,0 +1,36 @@
+"""`tracemill dataset`: look into data sets of chat JSONL, mend them and make others of them.
+
+In: the words after `dataset`. Out: what the subcommand says. A subcommand is one function in a file of its
+own; it is registered by one line below.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import typer
+
+from tracemill.cli.dataset.stats import stats
+
+# (name, function, example); the order here is the order in --help.
+SUBCOMMANDS: list[tuple[str, Callable[..., Any], str]] = [
+    ("stats", stats, "tracemill dataset stats ~/.tracemill/datasets/NAME"),
+]
+
+
+def dataset() -> None:
+    """Look into data sets of chat JSONL, mend them and make others of them.
+
+    A data set is a folder of train.jsonl, valid.jsonl and test.jsonl, made by `tracemill export` or by hand,
+    a single JSONL file, or the name of one in $TRACEMILL_HOME/datasets.
+    """
+
+
+def compose() -> typer.Typer:
+    """The group with all its subcommands."""
+    made = typer.Typer(no_args_is_help=True)
+    made.callback()(dataset)
+    for name, function, example in SUBCOMMANDS:
+        made.command(name, epilog=f"Example: {example}")(function)
+    return made
