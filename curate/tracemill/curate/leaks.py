@@ -94,11 +94,11 @@ def check(data: Path | Mapping[str, Sequence[Mapping[str, Any]]], threshold: flo
         return _of_folder(data, threshold)
     held = [(split, at, row) for split in _in_order(data) for at, row in enumerate(data[split], start=1)]
     talks = [Talk(list(row["messages"]), as_found=True) for _, _, row in held]
-    measured: list[tuple[Any, ...]] = []
+    found: list[tuple[Any, ...]] = []
     for (split, at, row), talk in zip(held, talks, strict=True):
         name = row.get("id", f"{split}:{at}")
-        measured.append((split, name, row.get("session_id", name), row.get("task"), *_measured(talk)))
-    return _report(_frame(measured), of_talks(lambda: talks), (), threshold)
+        found.append((split, name, row.get("session_id", name), row.get("task"), *measured(talk)))
+    return compare(_frame(found), of_talks(lambda: talks), (), threshold)
 
 
 def _of_folder(folder: Path, threshold: float) -> Report:
@@ -106,13 +106,13 @@ def _of_folder(folder: Path, threshold: float) -> Report:
     if not files:
         raise DatasetError(f"{folder} holds no {FILES} file; give the folder of a data set.")
     listed = [files[name] for name in _in_order(files)]
-    measured: list[tuple[Any, ...]] = []
+    known: list[tuple[Any, ...]] = []
     faults: list[Fault] = []
     ends = [0]
     for rows, unread in spread(_measure, read_chat(listed, folder.name, BATCH_ROWS)):
-        measured += rows
+        known += rows
         faults += unread
-        ends.append(len(measured))
+        ends.append(len(known))
 
     def read(positions: Positions) -> Iterator[tuple[int, Packed]]:
         chunks = zip(read_chat(listed, folder.name, BATCH_ROWS), pairwise(ends), strict=True)
@@ -125,8 +125,8 @@ def _of_folder(folder: Path, threshold: float) -> Report:
             yield from found
 
     tasks = pl.col("id").replace_strict(_tasks(folder), default=None, return_dtype=pl.String)
-    rows = _frame(measured).with_columns(task=pl.coalesce("task", tasks))
-    return _report(rows, read, tuple(faults), threshold)
+    rows = _frame(known).with_columns(task=pl.coalesce("task", tasks))
+    return compare(rows, read, tuple(faults), threshold)
 
 
 def _in_order(names: Iterable[str]) -> list[str]:
@@ -154,7 +154,7 @@ def _measure(lines: Lines) -> tuple[list[tuple[Any, ...]], list[Fault]]:
         (
             split,
             *(one.columns[key] for key in ("conversation_id", "session_id", "task")),
-            *_measured(one.talk),
+            *measured(one.talk),
         )
         for one in found
         if isinstance(one, Found)
@@ -162,8 +162,9 @@ def _measure(lines: Lines) -> tuple[list[tuple[Any, ...]], list[Fault]]:
     return rows, [one for one in found if isinstance(one, Fault)]
 
 
-def _measured(talk: Talk) -> tuple[str, str, bytes]:
-    """What makes prompt, messages and text the same; system prompts and tools aside."""
+def measured(talk: Talk) -> tuple[str, str, bytes]:
+    """What makes prompt, messages and text the same (columns `prompt`, `messages`, `minhash`); system prompts
+    and tools aside."""
     said = [message for message in talk.messages if message["role"] != "system"]
     return prompt_key(talk.messages), fingerprint(replace(talk, messages=said, tools=[])), minhash(talk)
 
@@ -173,11 +174,12 @@ def _read(job: _Job) -> list[tuple[int, Packed]]:
     return [(job.first + at, packed(talk)) for at, talk in enumerate(talks) if at in job.wanted]
 
 
-def _frame(measured: list[tuple[Any, ...]]) -> pl.DataFrame:
-    return pl.DataFrame(measured, dict(_MEASURED), orient="row")
+def _frame(known: list[tuple[Any, ...]]) -> pl.DataFrame:
+    return pl.DataFrame(known, dict(_MEASURED), orient="row")
 
 
-def _report(rows: pl.DataFrame, read: Reader, faults: tuple[Fault, ...], threshold: float) -> Report:
+def compare(rows: pl.DataFrame, read: Reader, faults: tuple[Fault, ...], threshold: float = NEAR) -> Report:
+    """The report of rows with the columns `split`, `id`, `session`, `task` and what `measured` gives."""
     names = _in_order(rows["split"].unique())
     shared = [leak for kind in KINDS if kind != "near" for leak in _shared(rows, kind, names)]
     near = _near(rows, read, threshold, names)
