@@ -108,6 +108,7 @@ def test_the_manifest_names_every_file_row_and_count(recorded: Home) -> None:
     assert sum(count.rows for count in manifest.splits.values()) == len(manifest.rows) == 11
     assert sum(count.learned for count in manifest.splits.values()) == 21
     assert sum(count.context for count in manifest.splits.values()) == 1
+    assert [(one.step, one.positions) for one in manifest.unlearned] == [("calls", [1])]
     assert sum(count.tools["read_file"] for count in manifest.splits.values() if count.tools) == 10
     assert {row.task for row in manifest.rows if row.session_id == "good7"} == {"t7"}
 

@@ -13,7 +13,7 @@ from tracemill.curate import gather as gather_module
 from tracemill.curate.chat.template import Chat
 from tracemill.curate.dataset import load
 from tracemill.curate.export import export
-from tracemill.curate.manifest import Manifest, dropped_of, edits_of, rows_of
+from tracemill.curate.manifest import Manifest, dropped_of, edits_of, listed, rows_of
 from tracemill.tracer.home import Home
 
 CALL = '<tool_call>\n{"name": "ls", "arguments": {}}\n</tool_call>'
@@ -45,6 +45,7 @@ def test_long_lists_stand_beside_the_manifest(home: Home, many: Path) -> None:
     rows, dropped = rows_of(dataset.folder, manifest), dropped_of(dataset.folder, manifest)
     assert (rows.height, dropped.height) == (130, 110)
     assert edits_of(dataset.folder, manifest).height == 130
+    assert listed(dataset.folder, manifest, "unlearned").collect().height == 0
     assert rows["conversation_id"].to_list() == [f"set:{n}" for n in range(1, 131)]
     assert dropped["evidence"][0] == "the same messages and tools as conversation set:1"
     assert load(dataset.folder) == dataset

@@ -116,3 +116,18 @@ def test_what_comes_later_moves_nothing_towards_train(
     before, after = split(every.head(12 + first), **options), split(every, **options)
     for name, was in before.items():
         assert SPLITS.index(after[name]) >= SPLITS.index(was)
+
+
+@given(rows_of_all_kinds, st.lists(st.sampled_from([None, None, *SPLITS]), min_size=40), st.integers(0, 5))
+def test_every_split_says_what_decided_it(
+    rows: list[dict[str, object]], pins: list[str | None], seed: int
+) -> None:
+    given_rows = frame(*({**row, "split": pin} for row, pin in zip(rows, pins, strict=False)))
+    placed = assign(given_rows, SplitOptions(valid=0.2, test=0.2, seed=seed, stratify=True))
+    known = {row["conversation_id"]: row for row in placed.iter_rows(named=True)}
+    for row in known.values():
+        decisive = known[row["by"]]
+        assert decisive["split"] == row["split"]
+        assert decisive["by"] == row["by"]
+        assert (row["decided"] == "pin") == (decisive["pin"] == row["split"] and decisive["pin"] is not None)
+        assert row["pin"] is None or row["decided"] == "pin"

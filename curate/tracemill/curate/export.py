@@ -25,7 +25,7 @@ from tracemill.curate.manifest import FILE, Made, Manifest, Proof, describe, fil
 from tracemill.curate.names import NAME
 from tracemill.curate.nothing_left import told
 from tracemill.curate.order import ordered
-from tracemill.curate.pipeline import Curated, sift
+from tracemill.curate.pipeline import Curated, put_out, sift
 from tracemill.curate.prepare import wanted
 from tracemill.curate.recipe import Recipe, find
 from tracemill.curate.replay import apart, with_replay
@@ -79,7 +79,7 @@ def export(
         _refuse_leaks(placed)
         files = write(placed, folder)
         hashes = {file: file_digest(path) for file, path in files.items()}
-        made = Made(placed, curated.dropped, gathered.edits(), hashes, folder)
+        made = Made(placed, curated.dropped, gathered.edits(), curated.unlearned, hashes, folder)
         height = placed.height
         proof = Proof(base=chat.folder.name, template_sha256=chat.digest, rows=height) if chat else None
         manifest = describe(plan, name, curated.counts, made, proof)
@@ -106,7 +106,8 @@ def _read(gathered: Gathered) -> Curated:
     """What was read, and as a step each what could not be and what a weight left out."""
     lost = [step for step in (gathered.faults, gathered.unsampled) if step.height]
     rows = pl.concat([gathered.rows.select("conversation_id", "context"), *(_nothing(step) for step in lost)])
-    curated = Curated(rows, gathered.faults.clear(), [])
+    weightless = put_out("source", rows.with_columns(context=pl.lit([], POSITIONS)), rows)
+    curated = Curated(rows, gathered.faults.clear(), [], weightless)
     for step in lost:
         kept = curated.rows.join(step, on="conversation_id", how="anti")
         curated = curated.after(step["step"][0], kept, step)

@@ -12,15 +12,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import polars as pl
 from pydantic import BaseModel
 
 from tracemill.curate.recipe import Recipe
 from tracemill.curate.retention import StepCount
+from tracemill.curate.sieve import POSITIONS
 from tracemill.curate.sources import SourceOptions
-from tracemill.curate.splits import SPLITS, Split
+from tracemill.curate.splits import SPLITS, Decided, Split
 from tracemill.tracer.messages import canonical_json
 
 FILE = "manifest.json"
@@ -43,7 +44,11 @@ class Dropped(_Record, frozen=True):
 
 
 class Source(_Record, frozen=True):
-    """Where the row of this conversation comes from, its split, and the split its session asked for."""
+    """Where the row of this conversation comes from, its split, and the split its session asked for.
+
+    `origin` is the source of the recipe; `cluster` names the near copies that are kept together, where a step
+    found some; `decided` and `by` say what decided the split (`splits.DECIDED`).
+    """
 
     conversation_id: str
     session_id: str
@@ -54,6 +59,11 @@ class Source(_Record, frozen=True):
     outcome: str | None
     split: Split
     pin: Split | None
+    origin: str | None = None
+    project: str | None = None
+    cluster: str | None = None
+    decided: Decided | None = None
+    by: str | None = None
 
 
 class SplitCount(_Record, frozen=True):
@@ -96,11 +106,19 @@ class Edited(_Record, frozen=True):
     after: str
 
 
+class Unlearned(_Record, frozen=True):
+    """The assistant turns of a row that a step took out of the loss."""
+
+    conversation_id: str
+    step: str
+    positions: list[int]
+
+
 class Manifest(_Record, frozen=True):
     """What an export made, of what and how; `content` names everything but the proof and the version.
 
-    Long lists of rows, dropped conversations and edits stand in Parquet files beside it: `beside` gives their
-    SHA-256, and `rows_of`, `dropped_of` and `edits_of` read them wherever they stand.
+    Long lists of rows, dropped conversations, edits and turns out of the loss stand in Parquet files beside
+    it: `beside` gives their SHA-256, and `listed` reads them wherever they stand.
     """
 
     format: Literal[1] = 1
@@ -119,6 +137,7 @@ class Manifest(_Record, frozen=True):
     rows: list[Source]
     dropped: list[Dropped]
     edits: list[Edited] = []
+    unlearned: list[Unlearned] = []
     beside: dict[str, str] = {}
 
     def text(self) -> bytes:
@@ -131,12 +150,14 @@ class Made:
     """What an export is about to publish: rows in their splits, what is not in them, and its row files.
 
     `rows` has the columns of `Source`, `form.FORMED`, `origin` and `copies`; `dropped` those of `Dropped`;
-    `edits` those of `Edited`. `folder` is where lists are written that are too long for the manifest.
+    `edits` those of `Edited`, `unlearned` those of `Unlearned`. `folder` is where lists are written that are
+    too long for the manifest.
     """
 
     rows: pl.DataFrame
     dropped: pl.DataFrame
     edits: pl.LazyFrame
+    unlearned: pl.DataFrame
     files: Mapping[str, str]
     folder: Path
 
@@ -145,9 +166,16 @@ def describe(
     recipe: Recipe, name: str | None, steps: Sequence[StepCount], made: Made, proof: Proof | None
 ) -> Manifest:
     """The manifest of an export; without a `name` the data set is called after recipe and content."""
-    kept = made.rows.select(list(Source.model_fields))
-    edits = made.edits.join(kept.lazy(), on="conversation_id", how="semi")
-    lists = {"rows": kept.lazy(), "dropped": made.dropped.lazy(), "edits": edits}
+    kept = _with_columns(made.rows).select(list(Source.model_fields))
+    in_it = kept.lazy().select("conversation_id")
+    lists = {
+        "rows": kept.lazy(),
+        "dropped": made.dropped.lazy(),
+        "edits": made.edits.join(in_it, on="conversation_id", how="semi"),
+        "unlearned": made.unlearned.lazy().join(
+            in_it, on="conversation_id", how="semi", maintain_order="left"
+        ),
+    }
     long = {what: frame for what, frame in lists.items() if frame.select(pl.len()).collect().item() > LISTED}
     short = {what: frame.collect().to_dicts() for what, frame in lists.items() if what not in long}
     made_of = [recipe.text, recipe.where, recipe.split.seed, made.files, _digest(kept), _digest(made.dropped)]
@@ -168,25 +196,50 @@ def describe(
         rows=[Source.model_validate(row) for row in short.get("rows", [])],
         dropped=[Dropped.model_validate(row) for row in short.get("dropped", [])],
         edits=[Edited.model_validate(row) for row in short.get("edits", [])],
+        unlearned=[Unlearned.model_validate(row) for row in short.get("unlearned", [])],
         beside={
             f"{what}.parquet": _beside(made.folder / f"{what}.parquet", one) for what, one in long.items()
         },
     )
 
 
+List = Literal["rows", "dropped", "edits", "unlearned"]
+_KINDS: Mapping[List, type[_Record]] = {
+    "rows": Source,
+    "dropped": Dropped,
+    "edits": Edited,
+    "unlearned": Unlearned,
+}
+_TYPES: Mapping[str, Any] = {"position": pl.Int64, "positions": POSITIONS}
+
+
+def listed(folder: Path, manifest: Manifest, what: List) -> pl.LazyFrame:
+    """A list of the manifest in `folder`, wherever it stands; nothing is read before it is collected."""
+    file = folder / f"{what}.parquet"
+    columns = {name: _TYPES.get(name, pl.String) for name in _KINDS[what].model_fields}
+    if file.exists():
+        found = pl.scan_parquet(file)
+        # An older Tracemill knew fewer columns.
+        known = found.collect_schema().names()
+        missing = {name: pl.lit(None, kind) for name, kind in columns.items() if name not in known}
+        return found.with_columns(**missing)
+    records: Sequence[_Record] = getattr(manifest, what)
+    return pl.LazyFrame([record.model_dump() for record in records], columns)
+
+
 def rows_of(folder: Path, manifest: Manifest) -> pl.DataFrame:
     """Where each row of the data set in `folder` comes from (columns of `Source`)."""
-    return _listed(folder, "rows", manifest.rows, Source)
+    return listed(folder, manifest, "rows").collect()
 
 
 def dropped_of(folder: Path, manifest: Manifest) -> pl.DataFrame:
     """Every conversation that is in no split, and why (columns of `Dropped`)."""
-    return _listed(folder, "dropped", manifest.dropped, Dropped)
+    return listed(folder, manifest, "dropped").collect()
 
 
 def edits_of(folder: Path, manifest: Manifest) -> pl.DataFrame:
     """Every change that a rewrite made to a row (columns of `Edited`)."""
-    return _listed(folder, "edits", manifest.edits, Edited)
+    return listed(folder, manifest, "edits").collect()
 
 
 def file_digest(file: Path) -> str:
@@ -195,12 +248,9 @@ def file_digest(file: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _listed(folder: Path, what: str, records: Sequence[_Record], kind: type[_Record]) -> pl.DataFrame:
-    file = folder / f"{what}.parquet"
-    if file.exists():
-        return pl.read_parquet(file)
-    columns = {name: pl.Int64 if name == "position" else pl.String for name in kind.model_fields}
-    return pl.DataFrame([record.model_dump() for record in records], columns)
+def _with_columns(rows: pl.DataFrame) -> pl.DataFrame:
+    """`rows` with a null `cluster` where no step looked for near copies."""
+    return rows if "cluster" in rows.columns else rows.with_columns(cluster=pl.lit(None, pl.String))
 
 
 def _beside(file: Path, frame: pl.LazyFrame) -> str:

@@ -7,29 +7,35 @@ any size. Out: `Curated`: what is left, what was dropped and why, and a count pe
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import polars as pl
 
 from tracemill.curate.prepare import prepare
 from tracemill.curate.retention import StepCount
-from tracemill.curate.sieve import DROPPED, Options, Progress
+from tracemill.curate.sieve import DROPPED, POSITIONS, Options, Progress
 from tracemill.curate.steps import STEPS, features_of
+
+UNLEARNED = {"conversation_id": pl.String, "step": pl.String, "positions": POSITIONS}
+"""The assistant turns that a step took out of the loss; `source` is what the source itself kept out."""
 
 
 @dataclass(frozen=True)
 class Curated:
-    """What the steps left (`rows`), what they dropped (columns `DROPPED`) and a count for each."""
+    """What the steps left (`rows`), what they dropped (columns `DROPPED`), a count for each, and which turns
+    each took out of the loss (`UNLEARNED`)."""
 
     rows: pl.DataFrame
     dropped: pl.DataFrame
     counts: list[StepCount]
+    unlearned: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=UNLEARNED))
 
     def after(self, step: str, kept: pl.DataFrame, dropped: pl.DataFrame) -> Curated:
         """The same with one more step."""
         count = _count(step, self.rows, kept, dropped)
-        return Curated(kept, pl.concat([self.dropped, dropped]), [*self.counts, count])
+        unlearned = [self.unlearned, *([put_out(step, self.rows, kept)] if count.context else [])]
+        return Curated(kept, pl.concat([self.dropped, dropped]), [*self.counts, count], pl.concat(unlearned))
 
 
 def curate(
@@ -71,6 +77,16 @@ def _count(step: str, rows: pl.DataFrame, kept: pl.DataFrame, dropped: pl.DataFr
         dropped=dropped.height,
         context=_turns_out(kept) - _turns_out(before),
         reasons=dict(dropped.group_by("reason").len().sort("reason").iter_rows()),
+    )
+
+
+def put_out(step: str, before: pl.DataFrame, after: pl.DataFrame) -> pl.DataFrame:
+    """The turns that are context `after` a step and were not `before` (columns `UNLEARNED`)."""
+    now = after.filter(pl.col("context").list.len() > 0).select("conversation_id", now="context")
+    both = now.join(before.select("conversation_id", "context"), on="conversation_id", maintain_order="left")
+    new = pl.col("now").list.set_difference("context").list.sort()
+    return both.select("conversation_id", step=pl.lit(step), positions=new).filter(
+        pl.col("positions").list.len() > 0
     )
 
 

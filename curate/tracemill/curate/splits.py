@@ -1,10 +1,11 @@
 """Train, valid and test, split so that nothing learned from is also tested on.
 
 In: the conversations that passed the steps, in their order (columns `conversation_id`, `session_id`,
-`prompt`, `task`, and `split`: the pin of the session or null). Out: the same rows with `split` filled in and
-`pin` as it was. Conversations of one session, with one prompt, of one task or of one cluster of near copies
-(column `cluster`, where a step found some) are a group, and so is whatever those join; a group is never
-divided. `leaks` shows it for the rows as they are written, `curate/leaks.py` for any data set.
+`prompt`, `task`, and `split`: the pin of the session or null). Out: the same rows with `split` filled in,
+`pin` as it was, and what decided it (`decided`, `by`: `DECIDED`). Conversations of one session, with one
+prompt, of one task or of one cluster of near copies (column `cluster`, where a step found some) are a group,
+and so is whatever those join; a group is never divided. `leaks` shows it for the rows as they are written,
+`curate/leaks.py` for any data set.
 """
 
 from __future__ import annotations
@@ -27,6 +28,14 @@ from tracemill.curate.features.talk import prompt_key
 Split = Literal["train", "valid", "test"]
 # From what is learned to what is held out most.
 SPLITS: tuple[Split, ...] = ("train", "valid", "test")
+Decided = Literal["pin", "draw", "tool", "rest"]
+DECIDED: Mapping[Decided, str] = {
+    "pin": "its session, or one that it is grouped with, asked for that split",
+    "draw": "a seeded hash drew it for its group",
+    "tool": "its group is held out for the sake of a tool that no draw held out",
+    "rest": "nothing else was left to train on",
+}
+"""What decides a split; `by` names the conversation of the group that was decisive."""
 _ENOUGH = 5
 
 
@@ -72,7 +81,7 @@ def assign(rows: pl.DataFrame, options: SplitOptions) -> pl.DataFrame:
     held out for the sake of a tool (column `tools`, a list), see `_for_tools`.
     """
     if not rows.height:
-        return rows.with_columns(pin=pl.col("split"))
+        return rows.with_columns(pin=pl.col("split"), decided=pl.col("split"), by=pl.col("split"))
     for unknown, session in (
         rows.filter(~pl.col("split").is_in(SPLITS)).select("split", "session_id").iter_rows()
     ):
@@ -89,20 +98,48 @@ def assign(rows: pl.DataFrame, options: SplitOptions) -> pl.DataFrame:
     pins: dict[int, Split] = {}
     draws: dict[int, float] = {}
     held: dict[int, Split] = {}
+    # The record of each group that decided each of the above.
+    pinned: dict[int, int] = {}
+    lowest: dict[int, int] = {}
+    wanting: dict[int, int] = {}
     for at, (record, group) in enumerate(zip(records, groups, strict=True)):
-        if record["split"] is not None:
-            pins[group] = _most_held_out(pins.get(group, "train"), record["split"])
-        draws[group] = min(draws.get(group, 1.0), drawn[at])
-        held[group] = _most_held_out(held.get(group, "train"), wanted.get(drawn[at], "train"))
+        pin = record["split"]
+        if pin is not None and (group not in pins or _further(pin, pins[group])):
+            pins[group], pinned[group] = pin, at
+        if drawn[at] < draws.get(group, 1.0):
+            draws[group], lowest[group] = drawn[at], at
+        want = wanted.get(drawn[at], "train")
+        if group not in held or _further(want, held[group]):
+            held[group], wanting[group] = want, at
     splits = {
         group: _most_held_out(_by_draw(draw, options), held[group]) for group, draw in draws.items()
     } | pins
     free = [group for group in splits if group not in pins]
-    if free and "train" not in splits.values():
-        splits[max(free, key=draws.__getitem__)] = "train"
+    rest = max(free, key=draws.__getitem__) if free and "train" not in splits.values() else None
+    if rest is not None:
+        splits[rest] = "train"
+
+    def decided(group: int) -> tuple[Decided, int]:
+        if group in pins:
+            return "pin", pinned[group]
+        if group == rest:
+            return "rest", lowest[group]
+        drew = _by_draw(draws[group], options) == splits[group]
+        return ("draw", lowest[group]) if drew else ("tool", wanting[group])
+
+    why = {group: decided(group) for group in splits}
+    names = rows["conversation_id"]
     return rows.with_columns(
-        pin=pl.col("split"), split=pl.Series([splits[group] for group in groups], dtype=pl.String)
+        pin=pl.col("split"),
+        split=pl.Series([splits[group] for group in groups], dtype=pl.String),
+        decided=pl.Series([why[group][0] for group in groups], dtype=pl.String),
+        by=names.gather([why[group][1] for group in groups]),
     )
+
+
+def _further(split: Split, other: Split) -> bool:
+    """Whether it is held out more than the other."""
+    return SPLITS.index(split) > SPLITS.index(other)
 
 
 def _most_held_out(*splits: Split) -> Split:
