@@ -103,17 +103,24 @@ def _batches(file: Path, rows: int) -> Iterator[tuple[list[tuple[int, bytes]], l
 
 def read_lines(chunk: Lines) -> Iterator[Found | Fault]:
     """The conversations of some lines, in order, and what could not be read."""
+    for number, record in records(chunk):
+        if isinstance(record, Fault):
+            yield record
+        else:
+            yield read_record(record, f"{chunk.label}:{number}", chunk.pin, f"{chunk.place}, line {number}")
+
+
+def records(chunk: Lines) -> Iterator[tuple[int, dict[str, Any] | Fault]]:
+    """The JSON object in each line, by its number, or what is wrong with it; long lines come first."""
     for number, length in chunk.long:
         told = f"{chunk.place}, line {number}: {length} bytes, and {ROW_LIMIT} are the most"
-        yield Fault(f"{chunk.label}:{number}", "too large", told)
+        yield number, Fault(f"{chunk.label}:{number}", "too large", told)
     for number, line in chunk.lines:
-        place = f"{chunk.place}, line {number}"
         try:
-            record = _parsed(line, number)
+            yield number, _parsed(line, number)
         except _BrokenRowError as error:
-            yield Fault(f"{chunk.label}:{number}", error.reason, f"{place}: {error}")
-        else:
-            yield read_record(record, f"{chunk.label}:{number}", chunk.pin, place)
+            told = f"{chunk.place}, line {number}: {error}"
+            yield number, Fault(f"{chunk.label}:{number}", error.reason, told)
 
 
 def read_record(record: Mapping[str, Any], name: str, pin: str | None, place: str) -> Found | Fault:
