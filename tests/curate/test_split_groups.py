@@ -122,7 +122,8 @@ def test_what_comes_later_moves_nothing_towards_train(
 def test_every_split_says_what_decided_it(
     rows: list[dict[str, object]], pins: list[str | None], seed: int
 ) -> None:
-    given_rows = frame(*({**row, "split": pin} for row, pin in zip(rows, pins, strict=False)))
+    pinned: list[dict[str, object]] = [{**row, "split": pin} for row, pin in zip(rows, pins, strict=False)]
+    given_rows = frame(*pinned)
     placed = assign(given_rows, SplitOptions(valid=0.2, test=0.2, seed=seed, stratify=True))
     known = {row["conversation_id"]: row for row in placed.iter_rows(named=True)}
     for row in known.values():
