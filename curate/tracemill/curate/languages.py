@@ -19,6 +19,7 @@ from tracemill.curate.features.faults import excerpt
 from tracemill.curate.sieve import Options, Sieved, sieve
 from tracemill.curate.spread import spread
 
+Detector = Literal["langdetect", "py3langid"]
 _JOB = 1000
 _FOUND = {"prose": pl.String, "_language": pl.String, "_sure": pl.Float64}
 Detect = Callable[[str, Sequence[str]], tuple[str | None, float]]
@@ -33,16 +34,14 @@ class LanguageOptions(Options, frozen=True):
 
     keep: list[str] = Field(default=["en"], min_length=1)
     sure: float = Field(default=0.9, ge=0.5, le=1)
-    detector: Literal["langdetect", "py3langid"] = "langdetect"
+    detector: Detector = "langdetect"
 
 
 def language(frame: pl.LazyFrame, options: LanguageOptions) -> Sieved:
     """Keep prompts in the languages of `keep`, and all of which the language is not sure."""
     rows = frame.collect()
     texts = sorted(rows["prose"].drop_nulls().unique())
-    jobs = ((options.detector, options.keep, part) for part in _parts(texts))
-    told = [one for part in spread(_detect, jobs) for one in part]
-    found = pl.DataFrame(told, _FOUND, orient="row")
+    found = detected(texts, options.keep, options.detector)
     judged = rows.lazy().join(found.lazy(), on="prose", how="left", maintain_order="left")
     other = ~pl.col("_language").is_in(options.keep) & (pl.col("_sure") >= options.sure)
     judged = judged.with_columns(
@@ -55,6 +54,13 @@ def language(frame: pl.LazyFrame, options: LanguageOptions) -> Sieved:
         ),
     )
     return sieve(judged, "language", ~other.fill_null(value=False))
+
+
+def detected(texts: Sequence[str], keep: Sequence[str], detector: Detector) -> pl.DataFrame:
+    """The language of each text (`prose`, `_language`, `_sure`); one look is enough at those in `keep`."""
+    jobs = ((detector, keep, part) for part in _parts(texts))
+    told = [one for part in spread(_detect, jobs) for one in part]
+    return pl.DataFrame(told, _FOUND, orient="row")
 
 
 def _parts(texts: Sequence[str]) -> list[Sequence[str]]:

@@ -1,63 +1,82 @@
 """What is known of each row of a data set, measured in one pass over its files.
 
-In: the files of a data set of any size. Out: `Scanned`: one frame with a line per row (columns `FACTS`), no
-texts but the beginnings of a few, and what could not be read. Work is spread over processes.
+In: the files of a data set of any size. Out: `Scanned`: one frame with a line per row (columns `FACTS`), with
+no texts but the beginnings of a few, and the lines that cannot be read. Work is spread over processes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import hashlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import polars as pl
 
-from tracemill.curate.chat_lines import Fault, Found, Lines, read_chat, read_lines
+from tracemill.curate.chat.template import Chat
+from tracemill.curate.chat_lines import Fault, Lines
 from tracemill.curate.datasets.opened import Opened
+from tracemill.curate.datasets.reading import Read, chunks, read_rows
+from tracemill.curate.datasets.tokens import count_tokens
 from tracemill.curate.errors import DatasetError
+from tracemill.curate.features import compute, schema
 from tracemill.curate.features.conversation import fingerprint
 from tracemill.curate.features.length import char_count
 from tracemill.curate.features.talk import Talk
 from tracemill.curate.sieve import Progress
-from tracemill.curate.sources import BATCH_ROWS
 from tracemill.curate.spread import spread
 from tracemill.curate.wire import calls_in
+from tracemill.tracer.messages import Message, canonical_json
 
 FACTS: Mapping[str, Any] = {
     "split": pl.String,
     "file": pl.String,
     "line": pl.Int64,
     "id": pl.String,
+    "own_id": pl.String,
     "session_id": pl.String,
+    "pin": pl.String,
     "task": pl.String,
     "category": pl.String,
+    "project": pl.String,
     "outcome": pl.String,
     "feedback": pl.Float64,
+    "pair": pl.Boolean,
     "messages": pl.Int64,
     "systems": pl.Int64,
     "users": pl.Int64,
     "turns": pl.Int64,
     "results": pl.Int64,
     "characters": pl.Int64,
+    "tokens": pl.Int64,
     "calls": pl.Int64,
     "call_turns": pl.Int64,
-    "broken_calls": pl.Int64,
+    "broken_turns": pl.Int64,
     "tools": pl.List(pl.String),
     "offered": pl.List(pl.String),
     "formats": pl.List(pl.String),
     "system": pl.String,
     "prompt": pl.String,
+    "answer": pl.String,
     "fingerprint": pl.String,
+    "exact": pl.String,
 }
-"""The columns of a row: its place, what the file says of it, how many messages it has (by role: systems,
-users, turns of the assistant, results of tools), characters, its calls, the turns that hold one and those
-that hold one that cannot be read, the tool of each call, the tools offered, the wire formats of its calls,
-the beginnings of its system prompt and of its prompt (`prompt_key`), and the name of what is said in it."""
+"""The columns of a row.
+
+Its place: `split`, `file`, `line`. What the file says of it: `own_id` (the `id` in the row, as JSON where it
+is no text), `pin` (a `split` in the row), `session_id`, `task` and so on; `id` is what it is called here
+(`train:3` where the row has no id and session of its own). What it holds: `messages`, of which `systems`,
+`users`, `turns` (of the assistant) and `results` (of tools); `characters`; `tokens` where a base model is
+given; `calls` and the `tools` called (one each call), `call_turns` and `broken_turns` that hold a call, or
+one that cannot be read, the tools `offered`, the wire `formats` of its calls; the beginnings of its `system`
+prompt, its `prompt` and its last `answer`. Of a preference pair (`pair`) the chosen answer counts. Rows of
+one `fingerprint` are the same but for white space and call ids, rows of one `exact` byte for byte.
+"""
 FAULTS: Mapping[str, Any] = {"file": pl.String, "line": pl.Int64, "reason": pl.String, "evidence": pl.String}
 STRUCTURED = "tool_calls"
 """The wire format of calls that stand beside the text."""
+_BEGINNING = 200
 
 
 @dataclass(frozen=True)
@@ -68,80 +87,148 @@ class Scanned:
     faults: pl.DataFrame
 
 
-def scan(data: Opened, progress: Progress | None = None) -> Scanned:
-    """Measure every row of a data set; DatasetError where a file cannot be read."""
-    rows = [pl.DataFrame(schema=dict(FACTS))]
+@dataclass(frozen=True)
+class _Measure:
+    """What a process does with some lines."""
+
+    data: Opened
+    features: Sequence[str]
+    chat: Chat | None
+
+    def __call__(self, lines: Lines) -> tuple[Lines, pl.DataFrame, pl.DataFrame]:
+        file = Path(lines.place).name
+        place = {"split": self.data.split_of(lines.place), "file": file}
+        rows: list[dict[str, Any]] = []
+        faults: list[tuple[Any, ...]] = []
+        for number, read in read_rows(lines):
+            if isinstance(read, Fault):
+                faults.append((file, number, read.reason, read.evidence))
+                continue
+            talk = read.found.talk
+            row = {**place, "line": number, **_told(read), **_said(talk), **_named(read)}
+            row["tokens"] = count_tokens(self.chat, talk) if self.chat else None
+            row.update(zip(self.features, compute(talk, self.features), strict=True))
+            rows.append(row)
+        return (
+            Lines(lines.source, lines.place, lines.label, None, [], [], lines.size, lines.total),
+            pl.DataFrame(rows, {**FACTS, **schema(self.features)}, orient="row"),
+            pl.DataFrame(faults, dict(FAULTS), orient="row"),
+        )
+
+
+def scan(
+    data: Opened,
+    progress: Progress | None = None,
+    *,
+    features: Sequence[str] = (),
+    chat: Chat | None = None,
+) -> Scanned:
+    """Measure every row of a data set, perhaps with `features` as further columns.
+
+    DatasetError where a file cannot be read.
+    """
+    rows = [pl.DataFrame(schema={**FACTS, **schema(features)})]
     faults = [pl.DataFrame(schema=dict(FAULTS))]
     done = 0
     try:
-        for lines, part, unread in spread(partial(_measure, data), chunks(data)):
+        for lines, part, unread in spread(_Measure(data, features, chat), chunks(data)):
             rows.append(part)
             faults.append(unread)
-            done += lines[0]
+            done += lines.size
             if progress:
-                progress(f"reading {data.name}", done, lines[1])
+                progress(f"reading {data.name}", done, data.size)
     except OSError as error:
-        raise DatasetError(f"Cannot read {data.path}: {error.strerror or error}; mend that.") from error
+        raise DatasetError(
+            f"Cannot read {data.path}: {error.strerror or error}; mend its permissions or copy it."
+        ) from error
     return Scanned(pl.concat(rows).rechunk(), pl.concat(faults).rechunk())
 
 
-def chunks(data: Opened) -> Iterator[Lines]:
-    """The lines of all files, some at a time, in order."""
-    return read_chat([file for _, file in data.files], data.name, BATCH_ROWS)
+def _told(read: Read) -> dict[str, Any]:
+    """What the file says of a row."""
+    columns = read.found.columns
+    same = ("session_id", "task", "category", "project", "outcome", "feedback")
+    return {
+        "id": columns["conversation_id"],
+        "own_id": read.own_id,
+        "pin": columns["split"],
+        "pair": read.rejected is not None,
+        **{key: columns[key] for key in same},
+    }
 
 
-def placed(lines: Lines) -> Iterator[tuple[int, Found | Fault]]:
-    """What stands in each line that is not blank, with its number."""
-    numbers = [*(number for number, _ in lines.long), *(number for number, _ in lines.lines)]
-    yield from zip(numbers, read_lines(lines), strict=True)
-
-
-def _measure(data: Opened, lines: Lines) -> tuple[tuple[int, int], pl.DataFrame, pl.DataFrame]:
-    split, file = data.split_of(lines.place), Path(lines.place).name
-    rows: list[tuple[Any, ...]] = []
-    faults: list[tuple[Any, ...]] = []
-    for number, found in placed(lines):
-        if isinstance(found, Fault):
-            faults.append((file, number, found.reason, found.evidence))
-            continue
-        known = [found.columns[key] for key in ("conversation_id", "session_id", "task", "category")]
-        told = [found.columns[key] for key in ("outcome", "feedback")]
-        rows.append((split, file, number, *known, *told, *_said(found.talk)))
-    return (
-        (lines.size, lines.total),
-        pl.DataFrame(rows, dict(FACTS), orient="row"),
-        pl.DataFrame(faults, dict(FAULTS), orient="row"),
-    )
-
-
-def _said(talk: Talk) -> Iterator[Any]:
+def _said(talk: Talk) -> dict[str, Any]:
+    """What a conversation holds."""
     roles = [message["role"] for message in talk.messages]
-    yield len(roles)
-    for role in ("system", "user", "assistant", "tool"):
-        yield roles.count(role)
-    yield char_count(talk)
-    called: list[str] = []
-    formats: set[str] = set()
-    call_turns = broken = 0
-    for position in talk.assistants:
-        names, form, errors = calls_of_turn(talk, position)
-        called += names
-        call_turns += bool(names)
-        broken += errors
-        formats |= {form} if form else set()
-    yield from (len(called), call_turns, broken, called)
-    yield [tool["name"] for tool in talk.tools]
-    yield sorted(formats)
-    yield next((message["content"][:200] for message in talk.messages if message["role"] == "system"), None)
-    yield talk.prompt
-    yield fingerprint(talk)
+    turns = [calls_of_turn(talk, position) for position in talk.assistants]
+    texts = {message["role"]: message["content"] for message in reversed(talk.messages)}
+    return {
+        "messages": len(roles),
+        "systems": roles.count("system"),
+        "users": roles.count("user"),
+        "turns": len(turns),
+        "results": roles.count("tool"),
+        "characters": char_count(talk),
+        "calls": sum(len(turn.tools) for turn in turns),
+        "call_turns": sum(bool(turn.tools) for turn in turns),
+        "broken_turns": sum(bool(turn.errors) for turn in turns),
+        "tools": [tool for turn in turns for tool in turn.tools],
+        "offered": [tool["name"] for tool in talk.tools],
+        "formats": sorted({turn.format for turn in turns if turn.format}),
+        "system": _beginning(texts["system"]) if "system" in texts else None,
+        "prompt": talk.prompt,
+        "answer": talk.messages[talk.assistants[-1]]["content"][:_BEGINNING] if turns else None,
+    }
 
 
-def calls_of_turn(talk: Talk, position: int) -> tuple[list[str], str | None, bool]:
-    """The tools that an assistant turn calls, the wire format, and whether a call cannot be read."""
+def _beginning(text: str) -> str:
+    """A text, or the beginning and the hash of a long one: no two are shown alike."""
+    if len(text) <= _BEGINNING:
+        return text
+    return f"{text[:_BEGINNING]}... {hashlib.sha256(text.encode()).hexdigest()[:8]}"
+
+
+def _named(read: Read) -> dict[str, str]:
+    talk = read.found.talk
+    names = {"fingerprint": fingerprint(talk), "exact": _exact(talk.messages, talk)}
+    if read.rejected is None:
+        return names
+    other = Talk(read.rejected, talk.tools, as_found=True)
+    return {
+        "fingerprint": names["fingerprint"] + fingerprint(other),
+        "exact": names["exact"] + _exact(other.messages, talk),
+    }
+
+
+def _exact(messages: Sequence[Message], talk: Talk) -> str:
+    """A name for messages and tools as they are, call ids aside."""
+    plain = [
+        [
+            message["role"],
+            message["content"],
+            [[call["name"], call["arguments"]] for call in message.get("tool_calls", [])],
+            cast("Mapping[str, Any]", message).get("weight", 1),
+        ]
+        for message in messages
+    ]
+    return hashlib.sha256(canonical_json([plain, talk.toolset])).hexdigest()[:32]
+
+
+@dataclass(frozen=True)
+class Turn:
+    """The calls of an assistant turn: their tools, their wire format, and what cannot be read."""
+
+    tools: tuple[str, ...]
+    format: str | None
+    errors: tuple[str, ...]
+
+
+def calls_of_turn(talk: Talk, position: int) -> Turn:
+    """The calls of the assistant turn at `position`, structured or in whatever text."""
     message = talk.messages[position]
     if calls := message.get("tool_calls"):
-        broken = any(not isinstance(call["arguments"], dict) for call in calls)
-        return [call["name"] for call in calls], STRUCTURED, broken
+        broken = [call["name"] for call in calls if not isinstance(call["arguments"], dict)]
+        told = tuple(f"the arguments of a call of {name!r} are no JSON object" for name in broken)
+        return Turn(tuple(call["name"] for call in calls), STRUCTURED, told)
     parsed = calls_in(message["content"], talk.tools)
-    return [call.name for call in parsed.calls], parsed.format, bool(parsed.errors)
+    return Turn(tuple(call.name for call in parsed.calls), parsed.format, parsed.errors)

@@ -38,6 +38,11 @@ class Opened:
         """The folder that holds its files."""
         return self.path if self.path.is_dir() else self.path.parent
 
+    @property
+    def size(self) -> int:
+        """Bytes of all files."""
+        return sum(file.stat().st_size for _, file in self.files)
+
     def split_of(self, place: str) -> Split:
         """The split of the file at `place`."""
         return next(split for split, file in self.files if str(file) == place)
