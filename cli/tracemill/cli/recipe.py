@@ -72,6 +72,7 @@ def _show(found: Recipe, which: str) -> None:
     rows += [("rewrite", name, _options(one)) for name, one in found.rewrites.items()]
     rows += [("step", name, _options(one)) for name, one in found.steps.items()]
     rows += [("split", "", _options(found.split)), ("order", "", _options(found.order))]
+    rows += [("format", "", _options(found.format))]
     rows += [("replay", "", _options(found.replay))] if found.replay else []
     output.table(("part", "name", "options"), rows)
     output.say(f"The recipe {which} is in order.")
@@ -102,4 +103,5 @@ def _described(found: Recipe) -> dict[str, Any]:
         "split": dumped(found.split),
         "order": dumped(found.order),
         "replay": dumped(found.replay) if found.replay else None,
+        "format": dumped(found.format),
     }

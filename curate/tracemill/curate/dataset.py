@@ -2,7 +2,8 @@
 
 In: such a folder, made by `export` or by hand. Out: a `Dataset` whose every line was checked. A folder made
 by hand needs no manifest, and its rows need only `messages`: the id is then split and line (`train:3`), the
-session that id, and there are no tools.
+session that id, and there are no tools. Rows with structured `tool_calls` are read as the text rows they are
+the same as.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from typing import Any, Literal, cast
 from pydantic import BaseModel, Field, ValidationError
 
 from tracemill.curate.chat.proof import Row
-from tracemill.curate.errors import DatasetError
+from tracemill.curate.chat.structured import text_row
+from tracemill.curate.errors import CodecError, DatasetError
 from tracemill.curate.manifest import FILE, Manifest
 from tracemill.curate.splits import SPLITS, Split
 
@@ -146,6 +148,10 @@ def _row(line: bytes, default_id: str | None, place: str) -> Row:
     if default_id is not None:
         row_id = row.get("id", default_id)
         row = {"id": row_id, "session_id": row_id, "category": "", "tools": []} | row
+    try:
+        row = text_row(row)
+    except CodecError as error:
+        raise DatasetError(f"{place}: {str(error).rstrip('.')}; mend or delete the line.") from error
     try:
         _Row.model_validate(row)
     except ValidationError as error:

@@ -18,7 +18,7 @@ from tracemill.curate.chat.template import Chat
 from tracemill.curate.dataset import Dataset, written
 from tracemill.curate.errors import ExportError
 from tracemill.curate.folder import Content, publish
-from tracemill.curate.form import form
+from tracemill.curate.form import form, one_each
 from tracemill.curate.gather import Gathered, gather, scratch
 from tracemill.curate.lengths import with_tokenizer
 from tracemill.curate.manifest import FILE, Made, Manifest, Proof, describe, file_digest
@@ -71,10 +71,10 @@ def export(
         sifted = sift(_read(gathered), plan.steps, progress, folder)
         if plan.replay:
             sifted = with_replay(sifted, replayed, plan.replay)
-        curated = form(sifted, folder, chat, progress)
+        curated = form(sifted, folder, plan.format, chat, progress)
         if not curated.rows.height:
             raise ExportError(told(plan, gathered, curated, where))
-        placed = ordered(assign(curated.rows, plan.split), plan.order)
+        placed = ordered(one_each(assign(curated.rows, plan.split)), plan.order)
         placed = with_copies(placed, plan.sources, plan.split.seed)
         _refuse_leaks(placed)
         files = write(placed, folder)
@@ -144,8 +144,7 @@ def _remember(home: Home, folder: Path, manifest: Manifest, rows: pl.DataFrame) 
             content_hash=manifest.content,
             recipe={"text": manifest.recipe, "sha256": manifest.recipe_sha256, "where": manifest.where},
             rows=[
-                lineage.DatasetRow(*row)
-                for row in rows.select("conversation_id", "split", "session_id").iter_rows()
+                lineage.DatasetRow(*row) for row in rows.select("row_id", "split", "session_id").iter_rows()
             ],
             base=proof.base if proof else None,
             seed=manifest.seed,

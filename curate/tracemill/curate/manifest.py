@@ -149,7 +149,7 @@ class Manifest(_Record, frozen=True):
 class Made:
     """What an export is about to publish: rows in their splits, what is not in them, and its row files.
 
-    `rows` has the columns of `Source`, `form.FORMED`, `origin` and `copies`; `dropped` those of `Dropped`;
+    `rows` has the columns of `Source`, `form.ROW`, `origin` and `copies`; `dropped` those of `Dropped`;
     `edits` those of `Edited`, `unlearned` those of `Unlearned`. `folder` is where lists are written that are
     too long for the manifest.
     """
@@ -166,7 +166,9 @@ def describe(
     recipe: Recipe, name: str | None, steps: Sequence[StepCount], made: Made, proof: Proof | None
 ) -> Manifest:
     """The manifest of an export; without a `name` the data set is called after recipe and content."""
-    kept = _with_columns(made.rows).select(list(Source.model_fields))
+    # A conversation may be several rows.
+    kept = _with_columns(made.rows).unique("conversation_id", keep="first", maintain_order=True)
+    kept = kept.select(list(Source.model_fields))
     in_it = kept.lazy().select("conversation_id")
     lists = {
         "rows": kept.lazy(),

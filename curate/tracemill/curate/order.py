@@ -19,7 +19,7 @@ class OrderOptions(BaseModel, extra="forbid", strict=True, frozen=True):
 
 
 def ordered(rows: pl.DataFrame, options: OrderOptions) -> pl.DataFrame:
-    """`rows` (columns `form.FORMED`) in the order asked for."""
+    """`rows` (columns `form.ROW`) in the order asked for."""
     keys = {
         "as recorded": [],
         "short to long": [pl.col("characters")],

@@ -14,6 +14,9 @@ In: the name of a recipe that comes with Tracemill, or the path of a file such a
     seed = 0
     [order]                         # optional, as recorded by default
     by = "short to long"
+    [format]                        # optional: calls as text, one row a conversation
+    calls = "structured"
+    rows = "turn"
     [replay]                        # optional: general conversations, so that the model forgets nothing
     path = "general/"
     fraction = 0.1
@@ -33,6 +36,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, Field, ValidationError
 
 from tracemill.curate.errors import RecipeError
+from tracemill.curate.format import FormatOptions
 from tracemill.curate.names import NAME, suggest
 from tracemill.curate.order import OrderOptions
 from tracemill.curate.rewrites import REWRITES
@@ -58,6 +62,7 @@ class Recipe:
     base: Path | None = None
     order: OrderOptions = field(default_factory=OrderOptions)
     replay: ReplayOptions | None = None
+    format: FormatOptions = field(default_factory=FormatOptions)
 
     @property
     def where(self) -> str | None:
@@ -83,6 +88,7 @@ class _File(BaseModel, extra="forbid", strict=True):
     split: dict[str, Any] = {}
     order: dict[str, Any] = {}
     replay: dict[str, Any] | None = None
+    format: dict[str, Any] = {}
 
 
 def shipped() -> dict[str, str]:
@@ -129,6 +135,7 @@ def parse(text: str, place: str, base: Path | None = None) -> Recipe:
         base,
         _check(OrderOptions, file.order, f"{place}, [order]"),
         None if file.replay is None else _check(ReplayOptions, file.replay, f"{place}, [replay]"),
+        _check(FormatOptions, file.format, f"{place}, [format]"),
     )
 
 

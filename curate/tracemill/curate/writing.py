@@ -11,10 +11,12 @@ import os
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
+from typing import cast
 
 import polars as pl
 
 from tracemill.curate.chat.proof import Row
+from tracemill.curate.chat.structured import text_row
 from tracemill.curate.form import LINES, again
 from tracemill.curate.gather import draw
 from tracemill.curate.sources import SourceOptions
@@ -29,7 +31,7 @@ def with_copies(rows: pl.DataFrame, sources: Sequence[SourceOptions], seed: int)
     heavy = {one.title: one.weight for one in sources if one.weight > 1}
     if not heavy:
         return rows.with_columns(copies=pl.lit(1, pl.Int64))
-    weighed = rows.select("conversation_id", "origin", "split").iter_rows()
+    weighed = rows.select("row_id", "origin", "split").iter_rows()
     copies = [
         _copies(name, heavy.get(origin, 1.0) if split == "train" else 1.0, seed)
         for name, origin, split in weighed
@@ -53,7 +55,7 @@ def write(rows: pl.DataFrame, folder: Path) -> dict[str, Path]:
             own = rows.filter(pl.col("split") == split)
             with file.open("xb") as target:
                 for copy in range(1, int(own["copies"].max() or 0) + 1):  # pyright: ignore[reportArgumentType]  # a number, as its type says
-                    wanted = own.filter(pl.col("copies") >= copy).select("conversation_id", "start", "length")
+                    wanted = own.filter(pl.col("copies") >= copy).select("row_id", "start", "length")
                     for name, start, length in wanted.iter_rows():
                         line = os.pread(lines.fileno(), length, start)
                         target.write(line if copy == 1 else again(line, name, copy))
@@ -61,6 +63,6 @@ def write(rows: pl.DataFrame, folder: Path) -> dict[str, Path]:
 
 
 def first_rows(file: Path, number: int) -> list[Row]:
-    """The first rows of a file."""
+    """The first rows of a file, as text rows."""
     with file.open("rb") as stream:
-        return [json.loads(line) for line in islice(stream, number)]
+        return [cast(Row, text_row(json.loads(line))) for line in islice(stream, number)]
