@@ -11,11 +11,13 @@ from typing import Any
 
 import typer
 
+from tracemill.cli.dataset.show import show
 from tracemill.cli.dataset.stats import stats
 
 # (name, function, example); the order here is the order in --help.
 SUBCOMMANDS: list[tuple[str, Callable[..., Any], str]] = [
     ("stats", stats, "tracemill dataset stats ~/.tracemill/datasets/NAME"),
+    ("show", show, "tracemill dataset show train:12 ~/.tracemill/datasets/NAME"),
 ]
 
 

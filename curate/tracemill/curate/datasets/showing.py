@@ -1,0 +1,118 @@
+"""One row of a data set as a person reads it: what is said, what is learned, where it comes from.
+
+In: a row of a file (`finding.Placed`). Out: `Shown`, and with a chat template its very tokens, in pieces
+that are learned and pieces that are not.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, cast
+
+import polars as pl
+
+from tracemill.curate.chat.codec import RowMessage, from_row
+from tracemill.curate.chat.render import render
+from tracemill.curate.chat.template import Chat
+from tracemill.curate.chat_lines import Fault, read_record
+from tracemill.curate.datasets.finding import Placed, manifest_of
+from tracemill.curate.errors import DatasetError
+from tracemill.curate.features.talk import Talk
+from tracemill.curate.manifest import listed
+
+PAIR = ("chosen", "rejected")
+"""The two endings of a preference pair."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A row: its talk, the positions of the turns that are learned, and what the manifest tells of it.
+
+    `put_out` is the step that took a turn out of the loss, by position, where the manifest says so. Of a
+    preference pair, `talk` ends in the chosen answer, and `rejected` holds the messages of the other one.
+    """
+
+    placed: Placed
+    talk: Talk
+    learned: list[int]
+    origin: dict[str, Any] | None
+    put_out: dict[int, str]
+    rejected: list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A run of tokens, decoded; `learned` says whether they bear loss."""
+
+    text: str
+    tokens: list[int]
+    learned: bool
+
+
+def show(placed: Placed, folder: Path) -> Shown:
+    """What is known of a row of the data set in `folder`; DatasetError where it holds no messages."""
+    record, rejected = _conversation(placed.row)
+    place = f"{placed.file}, line {placed.line}"
+    found = read_record(record, placed.id, None, place)
+    if isinstance(found, Fault):
+        raise DatasetError(f"{found.evidence} ({found.reason}); mend or delete the line.")
+    manifest, name = manifest_of(folder), conversation_of(placed.id)
+    origin, put_out = None, dict[int, str]()
+    if manifest is not None:
+        own = pl.col("conversation_id").is_in([placed.id, name])
+        origin = next(listed(folder, manifest, "rows").filter(own).collect().iter_rows(named=True), None)
+        told = listed(folder, manifest, "unlearned").filter(own).collect()
+        put_out = {
+            at: step for step, positions in told.select("step", "positions").iter_rows() for at in positions
+        }
+    return Shown(placed, found.talk, learned(found.talk, bool(rejected)), origin, put_out, rejected)
+
+
+def conversation_of(row_id: str) -> str:
+    """The conversation that a row is made of: a row a turn is called `ID@3`, a repeated one `ID#2`."""
+    return re.sub(r"(@\d+)?(#\d+)?$", "", row_id)
+
+
+def learned(talk: Talk, pair: bool = False) -> list[int]:
+    """Positions of the assistant turns that bear loss; of a preference pair, the last one."""
+    if pair:
+        return talk.assistants[-1:]
+    weights = cast("Sequence[Mapping[str, Any]]", talk.messages)
+    return [at for at in talk.assistants if weights[at].get("weight", 1)]
+
+
+def pieces(shown: Shown, chat: Chat) -> list[list[Piece]]:
+    """The token sequences that the row is trained as; ProofError or CodecError where it has none."""
+    messages: list[RowMessage] = shown.talk.row_messages()
+    rendered = render(chat, from_row(messages), shown.talk.tools, shown.learned)
+    made: list[list[Piece]] = []
+    for sequence in rendered:
+        edges = [0, *(edge for span in sequence.spans for edge in span), len(sequence.tokens)]
+        parts = (sequence.tokens[start:end] for start, end in pairwise(edges))
+        made.append(
+            [
+                Piece(chat.tokenizer.decode(tokens), tokens, number % 2 == 1)
+                for number, tokens in enumerate(parts)
+                if tokens
+            ]
+        )
+    return made
+
+
+def _conversation(row: Mapping[str, Any]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """The row with one list of messages, and the rejected ending of a preference pair."""
+    chosen, rejected = (_messages(row.get(key)) for key in PAIR)
+    if not chosen or not rejected or "messages" in row:
+        return dict(row), []
+    prompt = _messages(row.get("prompt"), "user")
+    return {**row, "messages": [*prompt, *chosen]}, rejected
+
+
+def _messages(value: Any, role: str = "assistant") -> list[dict[str, Any]]:
+    if isinstance(value, str):
+        return [{"role": role, "content": value}]
+    return cast("list[dict[str, Any]]", value) if isinstance(value, list) else []
