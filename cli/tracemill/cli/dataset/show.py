@@ -13,6 +13,7 @@ from tracemill.cli.dataset.words import AsJson, MaybeData, WhichRow
 
 if TYPE_CHECKING:
     from tracemill.curate.datasets.showing import Piece, Shown
+    from tracemill.tracer.messages import Message
 
 
 def show(
@@ -100,17 +101,14 @@ def _talk(shown: Shown) -> None:
         output.say(f"\n[{position} {output.one_line(whose)}]", style=style or "cyan")
         _said(message, style)
     for message in shown.rejected:
-        output.say(f"\n[{output.one_line(message.get('role'))}, rejected]", style="red")
+        output.say(f"\n[{message['role']}, rejected]", style="red")
         _said(message, "red")
 
 
-def _said(message: Any, style: str | None) -> None:
-    if message.get("content"):
-        content = message["content"]
-        output.say(
-            content if isinstance(content, str) else json.dumps(content, ensure_ascii=False), style=style
-        )
-    for call in message.get("tool_calls") or []:
+def _said(message: Message, style: str | None) -> None:
+    if message["content"]:
+        output.say(message["content"], style=style)
+    for call in message.get("tool_calls", []):
         output.say(f"  {json.dumps(call, ensure_ascii=False)}", style=style)
 
 

@@ -18,14 +18,13 @@ import polars as pl
 from tracemill.curate.chat.codec import RowMessage, from_row
 from tracemill.curate.chat.render import render
 from tracemill.curate.chat.template import Chat
-from tracemill.curate.chat_lines import Fault, read_record
+from tracemill.curate.chat_lines import Fault
 from tracemill.curate.datasets.finding import Placed, manifest_of
+from tracemill.curate.datasets.reading import read_row
 from tracemill.curate.errors import DatasetError
 from tracemill.curate.features.talk import Talk
 from tracemill.curate.manifest import listed
-
-PAIR = ("chosen", "rejected")
-"""The two endings of a preference pair."""
+from tracemill.tracer.messages import Message
 
 
 @dataclass(frozen=True)
@@ -41,7 +40,7 @@ class Shown:
     learned: list[int]
     origin: dict[str, Any] | None
     put_out: dict[int, str]
-    rejected: list[dict[str, Any]]
+    rejected: list[Message]
 
 
 @dataclass(frozen=True)
@@ -55,11 +54,11 @@ class Piece:
 
 def show(placed: Placed, folder: Path) -> Shown:
     """What is known of a row of the data set in `folder`; DatasetError where it holds no messages."""
-    record, rejected = _conversation(placed.row)
     place = f"{placed.file}, line {placed.line}"
-    found = read_record(record, placed.id, None, place)
-    if isinstance(found, Fault):
-        raise DatasetError(f"{found.evidence} ({found.reason}); mend or delete the line.")
+    read = read_row(placed.row, placed.id, place)
+    if isinstance(read, Fault):
+        raise DatasetError(f"{read.evidence} ({read.reason}); mend or delete the line.")
+    talk, rejected = read.found.talk, read.rejected or []
     manifest, name = manifest_of(folder), conversation_of(placed.id)
     origin, put_out = None, dict[int, str]()
     if manifest is not None:
@@ -69,7 +68,7 @@ def show(placed: Placed, folder: Path) -> Shown:
         put_out = {
             at: step for step, positions in told.select("step", "positions").iter_rows() for at in positions
         }
-    return Shown(placed, found.talk, learned(found.talk, bool(rejected)), origin, put_out, rejected)
+    return Shown(placed, talk, learned(talk, bool(rejected)), origin, put_out, rejected)
 
 
 def conversation_of(row_id: str) -> str:
@@ -101,18 +100,3 @@ def pieces(shown: Shown, chat: Chat) -> list[list[Piece]]:
             ]
         )
     return made
-
-
-def _conversation(row: Mapping[str, Any]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """The row with one list of messages, and the rejected ending of a preference pair."""
-    chosen, rejected = (_messages(row.get(key)) for key in PAIR)
-    if not chosen or not rejected or "messages" in row:
-        return dict(row), []
-    prompt = _messages(row.get("prompt"), "user")
-    return {**row, "messages": [*prompt, *chosen]}, rejected
-
-
-def _messages(value: Any, role: str = "assistant") -> list[dict[str, Any]]:
-    if isinstance(value, str):
-        return [{"role": role, "content": value}]
-    return cast("list[dict[str, Any]]", value) if isinstance(value, list) else []
