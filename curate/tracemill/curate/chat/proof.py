@@ -4,21 +4,23 @@ In: a `Chat` and data set rows. Out: rendered sequences, or a `ProofError` that 
 wrong. For every assistant turn to be learned:
 
 1. the prompt a server would build is exactly how the training sequence begins (`render_turn`);
-2. the turn ends with its only stop token (`render_turn`);
+2. the turn ends with a stop token, and nothing that was recorded stands behind it (`render_turn`);
 3. the learned tokens, decoded and parsed, are the recorded turn: same text, same calls by JSON value;
 4. the template leaves nothing out: every tool offered and every message stands in the prompt.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any, TypedDict
+from typing import TypedDict
 
 from tracemill.curate.chat.codec import Call, RowMessage, calls_of, decode, from_row
+from tracemill.curate.chat.prefixes import THOUGHT
 from tracemill.curate.chat.render import Rendered, render
 from tracemill.curate.chat.template import Chat
-from tracemill.curate.errors import CodecError, ProofError
+from tracemill.curate.errors import CodecError, ProofError, TemplateError
 from tracemill.tracer.messages import Message, Tool, canonical_json
 
 
@@ -50,28 +52,48 @@ def prove(chat: Chat, row: Row) -> list[Rendered]:
             _same_turn(position, messages[position], chat.text(tokens[start:end]))
         if learn:
             _nothing_left_out(chat, messages[: learn[-1]], row["tools"])
-    except (ProofError, CodecError) as error:
+    except (ProofError, CodecError, TemplateError) as error:
         raise ProofError(f"Row {row['id']}: {error}") from error
     return rendered
 
 
 def _same_turn(position: int, message: Message, text: str) -> None:
     decoded = decode(text)
+    expected = calls_of(message)
     # As JSON text: to Python, 1, 1.0 and true are equal.
-    if decoded.errors or _as_json(decoded.calls) != _as_json(calls_of(message)):
-        raise ProofError(f"Turn {position}: the learned tokens do not parse back to the recorded tool calls.")
+    if decoded.errors or _as_json(decoded.calls) != _as_json(expected):
+        raise ProofError(
+            f"Turn {position}: the learned tokens do not parse back to the recorded tool calls: "
+            f"{_of_calls(text, expected)}; give the model a chat_template.jinja that writes <tool_call> JSON."
+        )
     if decoded.content != message["content"].strip():
-        raise ProofError(f"Turn {position}: the learned tokens do not decode to the recorded text.")
+        raise ProofError(
+            f"Turn {position}: the learned tokens do not decode to the recorded text: "
+            f"the template writes {_differs(decoded.content, message['content'].strip())}."
+        )
 
 
 def _as_json(calls: Sequence[Call]) -> list[bytes]:
     return [canonical_json(asdict(call)) for call in calls]
 
 
+def _of_calls(text: str, expected: Sequence[Call]) -> str:
+    if not any(call.name in text for call in expected):
+        return "the template writes no call"
+    return f"the template writes {text.strip()[:60]!r}"
+
+
+def _differs(written: str, recorded: str) -> str:
+    """The place from which on two texts differ, of each at most 30 characters."""
+    pairs = enumerate(zip(written, recorded, strict=False))
+    at = next((i for i, (one, other) in pairs if one != other), min(len(written), len(recorded)))
+    return f"{written[at : at + 30]!r} where {recorded[at : at + 30]!r} was recorded"
+
+
 def _nothing_left_out(chat: Chat, messages: Sequence[Message], tools: Sequence[Tool]) -> None:
-    text: str = chat.tokenizer.decode(chat.prompt(messages, tools))
+    text = chat.written(messages, tools, add_generation_prompt=True)
     # Calls and prose name tools too, so what counts is what offering the tools adds.
-    untooled: str = chat.tokenizer.decode(chat.prompt(messages, [])) if tools else ""
+    untooled = chat.written(messages, [], add_generation_prompt=True) if tools else ""
     for tool in tools:
         if text.count(tool["name"]) <= untooled.count(tool["name"]):
             raise ProofError(
@@ -79,8 +101,15 @@ def _nothing_left_out(chat: Chat, messages: Sequence[Message], tools: Sequence[T
                 "give the model a chat_template.jinja that does."
             )
     for message in messages:
-        if message["content"].strip() not in text:
+        if not _stands(message, text):
             raise ProofError(f"The chat template leaves out or changes a {message['role']} message.")
-        missing: list[Any] = [call for call in message.get("tool_calls", []) if call["name"] not in text]
-        if missing:
+        if any(call["name"] not in text for call in message.get("tool_calls", [])):
             raise ProofError("The chat template leaves out an earlier tool call.")
+
+
+def _stands(message: Message, text: str) -> bool:
+    """Whether a message stands in the text of a prompt: as it is, or as JSON text, as some write results."""
+    content = message["content"].strip()
+    if message["role"] == "assistant":  # reasoning models drop what was thought before an earlier answer
+        content = content.rpartition(THOUGHT)[2].strip()
+    return content in text or json.dumps(content, ensure_ascii=False)[1:-1] in text

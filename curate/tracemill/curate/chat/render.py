@@ -1,10 +1,10 @@
 """A conversation as token sequences with a loss span for every assistant turn worth learning.
 
 In: a `Chat`, neutral messages, the tools offered, and which assistant turns to learn. Out: `Rendered`
-sequences. Where the template proves prefix-preserving for this very conversation (each shorter rendering is a
-prefix of the whole) there is one sequence; elsewhere one per turn, with its history as a server would render
-it. Spans come from comparing renderings, never from searching for markers, so nothing that a tool result
-contains can move them.
+sequences: one for the conversation where the template keeps prefixes (`prefixes`), else one per turn, each
+with its history as a server would render it. A span begins where the served prompt ends and ends with the
+first stop token after it. It comes from comparing renderings, never from searching for markers, so nothing
+that a tool result or a user says can move it.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
+from tracemill.curate.chat.prefixes import keeps_prefixes
 from tracemill.curate.chat.template import Chat
 from tracemill.curate.errors import ProofError
 from tracemill.tracer.messages import Message, Tool
@@ -29,28 +30,94 @@ def render(
     chat: Chat, messages: Sequence[Message], tools: Sequence[Tool], learn: Collection[int]
 ) -> list[Rendered]:
     """Token sequences that learn the assistant messages at `learn`; ProofError for an unfaithful turn."""
-    turns = [render_turn(chat, messages, tools, position) for position in sorted(learn)]
-    if turns and all(shorter.tokens == turns[-1].tokens[: len(shorter.tokens)] for shorter in turns):
-        return [Rendered(turns[-1].tokens, tuple(span for turn in turns for span in turn.spans))]
-    return turns
+    positions = sorted(learn)
+    if len(positions) > 1 and keeps_prefixes(chat, messages):
+        whole = _session(chat, messages, tools, positions)
+        if whole is not None:
+            return [whole]
+    return [render_turn(chat, messages, tools, position) for position in positions]
+
+
+def _session(
+    chat: Chat, messages: Sequence[Message], tools: Sequence[Tool], positions: Sequence[int]
+) -> Rendered | None:
+    """One sequence for all turns; None where this conversation has a prompt that is not how it begins."""
+    whole = render_turn(chat, messages, tools, positions[-1])
+    spans: list[tuple[int, int]] = []
+    for position in positions[:-1]:
+        start = len(prompt := chat.prompt(messages[:position], tools))
+        if whole.tokens[:start] != prompt:
+            return None
+        end = _stop(chat, whole.tokens, start)
+        if end is None or (spans and start < spans[-1][1]):
+            return None
+        spans.append((start, end))
+    if spans[-1][1] > whole.spans[0][0]:
+        return None
+    return Rendered(whole.tokens, (*spans, *whole.spans))
 
 
 def render_turn(chat: Chat, messages: Sequence[Message], tools: Sequence[Tool], position: int) -> Rendered:
     """The assistant turn at `position`, after the very prompt a server would feed the model.
 
-    ProofError unless the prompt is a prefix of the conversation and the turn ends with its only stop token.
+    ProofError unless the prompt is how the conversation begins and a stop token ends the turn.
     """
     prompt = chat.prompt(messages[:position], tools)
     tokens = chat.conversation(messages[: position + 1], tools)
-    if tokens[: len(prompt)] != prompt:
+    start = len(prompt)
+    if tokens[:start] != prompt:
+        raise ProofError(f"{_named(messages, position)}: {_difference(chat, prompt, tokens)}")
+    end = _stop(chat, tokens, start)
+    if end is None:
+        tokens += _next_header(chat, messages, tools, position, tokens)
+        end = _stop(chat, tokens, start)
+    if end is None:
         raise ProofError(
-            f"Turn {position}: the served prompt is not how the training sequence begins; "
-            "the template renders history or the generation prompt differently."
+            f"{_named(messages, position)}: no stop token ends it; the template writes "
+            f"{chat.tokenizer.decode(tokens[-3:])!r} there, which is none of the model's end tokens."
         )
-    stops = [i for i in range(len(prompt), len(tokens)) if tokens[i] in chat.stop_tokens]
-    if len(stops) != 1:
+    after = [token for token in tokens[end:] if token not in chat.stop_tokens]
+    if text := chat.tokenizer.decode(after).strip():
         raise ProofError(
-            f"Turn {position}: {len(stops)} stop tokens in it; there must be exactly one, at its end."
+            f"{_named(messages, position)}: it goes on after its stop token "
+            f"{chat.tokenizer.decode(tokens[end - 1 : end])!r} with {text[:40]!r}; "
+            "the recorded text holds a stop token of this model."
         )
-    end = stops[0] + 1
-    return Rendered(tokens[:end], ((len(prompt), end),))
+    return Rendered(tokens[:end], ((start, end),))
+
+
+def _stop(chat: Chat, tokens: Sequence[int], start: int) -> int | None:
+    """Where the turn that begins at `start` ends, its stop token included."""
+    return next((i + 1 for i in range(start, len(tokens)) if tokens[i] in chat.stop_tokens), None)
+
+
+def _next_header(
+    chat: Chat, messages: Sequence[Message], tools: Sequence[Tool], position: int, tokens: Sequence[int]
+) -> list[int]:
+    """The token that the next message begins with, where it is a stop token: GLM's turns end so."""
+    following: Message = {"role": "user", "content": "Go on."}
+    if calls := messages[position].get("tool_calls"):
+        following = {"role": "tool", "content": "", "tool_call_id": calls[0]["id"], "name": calls[0]["name"]}
+    longer = chat.conversation([*messages[: position + 1], following], tools)
+    begins = longer[: len(tokens)] == list(tokens)
+    return [token for token in longer[len(tokens) : len(tokens) + 1] if begins and token in chat.stop_tokens]
+
+
+def _named(messages: Sequence[Message], position: int) -> str:
+    """The turn as a person would point at it."""
+    calls = len(messages[position].get("tool_calls", []))
+    what = "an answer in words" if not calls else "a tool call" if calls == 1 else f"{calls} tool calls"
+    before = {"tool": " after a tool result", "assistant": " after another assistant turn"}
+    role = messages[position - 1]["role"] if position else ""
+    return f"Turn {position} ({what}{before.get(role, '')})"
+
+
+def _difference(chat: Chat, prompt: Sequence[int], tokens: Sequence[int]) -> str:
+    """The first token in which the prompt and the training sequence differ, and what follows it."""
+    same = (one == other for one, other in zip(prompt, tokens, strict=False))
+    at = next((i for i, equal in enumerate(same) if not equal), min(len(prompt), len(tokens)))
+    served, trained = (repr(chat.tokenizer.decode(list(ids[at : at + 6]))) for ids in (prompt, tokens))
+    return (
+        f"the served prompt is not how the training sequence begins: from token {at} on it is {served} when "
+        f"served and {trained} when trained; the template writes an answer differently than it asks for one."
+    )

@@ -9,10 +9,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
+from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, cast
 
+from tracemill.curate.chat.settle import settle
+from tracemill.curate.chat.stops import turn_ends
 from tracemill.curate.errors import TemplateError
 from tracemill.tracer.messages import Message, Tool
 
@@ -25,13 +28,16 @@ def chatml_tools() -> str:
 
 
 class Chat:
-    """A tokenizer with its chat template; formats conversations and nothing else."""
+    """A tokenizer with its chat template; formats conversations and nothing else.
+
+    `template` is the one that `settle` makes of the tokenizer's, which has it from then on.
+    """
 
     def __init__(self, tokenizer: Any, folder: Path):
         self.tokenizer = tokenizer
         self.folder = folder
-        self.template: str = tokenizer.chat_template
-        self.stop_tokens: frozenset[int] = frozenset(tokenizer.eos_token_ids)
+        self.template = settle(tokenizer.chat_template, self._write)
+        tokenizer.chat_template = self.template
         self.digest = hashlib.sha256(self.template.encode()).hexdigest()
 
     @classmethod
@@ -58,35 +64,66 @@ class Chat:
             raise TemplateError(f"{folder} has no chat template; add a {TEMPLATE_FILE} to it.")
         return cls(tokenizer, folder)
 
+    @cached_property
+    def stop_tokens(self) -> frozenset[int]:
+        """The tokens a completion ends with: those of the model's configuration, and the template's own."""
+        configured = frozenset[int](self.tokenizer.eos_token_ids)
+        return configured | turn_ends(self.tokenizer, configured, lambda messages: self.written(messages, []))
+
     def prompt(self, messages: Sequence[Message], tools: Sequence[Tool]) -> list[int]:
         """The tokens a server feeds the model to get the turn after `messages`."""
-        return self._apply(messages, tools, add_generation_prompt=True)
+        return list(self._apply(messages, tools, add_generation_prompt=True))
 
     def conversation(self, messages: Sequence[Message], tools: Sequence[Tool]) -> list[int]:
         """The tokens of a whole conversation, with nothing waiting to be written."""
-        return self._apply(messages, tools, add_generation_prompt=False)
+        return list(self._apply(messages, tools, add_generation_prompt=False))
 
     def text(self, tokens: Sequence[int]) -> str:
         """The text of a completion, up to its first stop token."""
         end = next((i for i, token in enumerate(tokens) if token in self.stop_tokens), len(tokens))
         return self.tokenizer.decode(list(tokens[:end]))
 
+    def written(
+        self, messages: Sequence[Message], tools: Sequence[Tool], *, add_generation_prompt: bool = False
+    ) -> str:
+        """The text of a conversation, special tokens and all."""
+        return self._apply(messages, tools, add_generation_prompt=add_generation_prompt, tokenize=False)
+
     def _apply(
-        self, messages: Sequence[Message], tools: Sequence[Tool], *, add_generation_prompt: bool
-    ) -> list[int]:
+        self,
+        messages: Sequence[Message],
+        tools: Sequence[Tool],
+        *,
+        add_generation_prompt: bool,
+        tokenize: bool = True,
+    ) -> Any:
         from jinja2 import TemplateError as JinjaError
 
         try:
-            tokens = self.tokenizer.apply_chat_template(
+            return self.tokenizer.apply_chat_template(
                 [_served(message) for message in messages],
-                tools=[{"type": "function", "function": dict(tool)} for tool in tools] or None,
+                tools=[{"type": "function", "function": _offered(tool)} for tool in tools] or None,
                 add_generation_prompt=add_generation_prompt,
+                tokenize=tokenize,
             )
-        except (JinjaError, ValueError) as error:
+        except (JinjaError, ValueError, TypeError) as error:
             raise TemplateError(
                 f"The chat template of {self.folder} refused a conversation: {error}."
             ) from error
-        return list(tokens)
+
+    def _write(self, template: str, messages: list[dict[str, Any]], add_generation_prompt: bool) -> str:
+        return self.tokenizer.apply_chat_template(
+            messages,
+            chat_template=template,
+            add_generation_prompt=add_generation_prompt,
+            tokenize=False,
+        )
+
+
+def _offered(tool: Tool) -> dict[str, Any]:
+    """A tool with its keys in one order: a template writes them as they come."""
+    parameters = tool.get("parameters") or {"type": "object", "properties": {}}
+    return {"name": tool["name"], "description": tool.get("description") or "", "parameters": parameters}
 
 
 def _served(message: Message) -> dict[str, Any]:
@@ -106,4 +143,10 @@ def _served(message: Message) -> dict[str, Any]:
 
 
 def _object(arguments: dict[str, Any] | str) -> object:
-    return json.loads(arguments) if isinstance(arguments, str) else arguments
+    """What JSON text stands for, as the server reads it; text that is not JSON stays what it is."""
+    if not isinstance(arguments, str):
+        return arguments
+    try:
+        return json.loads(arguments or "{}")
+    except ValueError:
+        return arguments
