@@ -16,6 +16,7 @@ from __future__ import annotations
 import json
 import re
 from hashlib import sha256
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +26,7 @@ from tracemill.curate.chat.codec import OPEN, decode
 from tracemill.curate.features.talk import Talk
 from tracemill.tracer.messages import Message
 
+_Number = TypeVar("_Number", np.uint64, np.uint32)
 Packed = NDArray[np.uint32]
 """Shingles of 32 bits each, sorted, each once."""
 SLOTS = 128
@@ -46,6 +48,7 @@ _SPACED = bytes(
 # Chinese, Japanese and Korean put no spaces between words: there, each character counts as one.
 _UNSPACED = "\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af"
 _WORDS = re.compile(rf"[^\W{_UNSPACED}]+|[{_UNSPACED}]")
+_ASCII = re.compile(r"[\x00-\x7f]+")
 
 _LEFT, _RIGHT, _COUNT, _MIX = (
     np.uint64(odd) for odd in (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9, 0xFF51AFD7ED558CCD)
@@ -91,7 +94,14 @@ def minhash(talk: Talk) -> bytes:
 def words(text: str) -> list[bytes] | list[str]:
     """The words of a text in lower case: runs of letters, digits and underscores."""
     lower = text.lower()
-    return lower.encode().translate(_SPACED).split() if lower.isascii() else _WORDS.findall(lower)
+    if lower.isascii():
+        return lower.encode().translate(_SPACED).split()
+    if _WORDS.search(_ASCII.sub("", lower)) is None:
+        # Dashes, quotes, emoji: no letters among them, so they are spaces as in ASCII text.
+        found = lower.encode("ascii", "replace").translate(_SPACED).split()
+        if len(found) >= _FEW_WORDS:
+            return found
+    return _WORDS.findall(lower)
 
 
 def shingles(text: str) -> NDArray[np.uint64]:
@@ -104,18 +114,30 @@ def shingles(text: str) -> NDArray[np.uint64]:
     hashes = np.array(RMinHash.hash_token_sets([found])[0], np.uint64)
     grams = np.concatenate([hashes, hashes[:-1] * _LEFT + hashes[1:] * _RIGHT])
     grams.sort()
-    at = np.arange(len(grams))
-    first = np.concatenate([[True], grams[1:] != grams[:-1]])
-    times = at - np.maximum.accumulate(np.where(first, at, 0))
-    grams += times.astype(np.uint64) * _COUNT
+    again = np.flatnonzero(grams[1:] == grams[:-1]) + 1
+    if len(again):
+        # Of a run of equal ones, the second is told by 1, the third by 2 and so on.
+        breaks = np.flatnonzero(np.diff(again, prepend=-1) != 1)
+        times = np.arange(1, len(again) + 1)
+        times -= np.repeat(times[breaks] - 1, np.diff(breaks, append=len(again)))
+        grams[again] += times.astype(np.uint64) * _COUNT
     grams ^= grams >> _HALF
     grams *= _MIX
-    return np.unique(grams ^ (grams >> _HALF))
+    grams ^= grams >> _HALF
+    return _each_once(grams)
+
+
+def _each_once(values: NDArray[_Number]) -> NDArray[_Number]:
+    """The values sorted, each once; sorts in place."""
+    # `np.unique` takes four times as long.
+    values.sort()
+    other = values[1:] != values[:-1]
+    return values if other.all() else values[np.concatenate([[True], other])]
 
 
 def packed(talk: Talk) -> Packed:
     """The shingles by which conversations are compared exactly."""
-    return np.unique((shingles(likeness(talk)) >> _HALF).astype(np.uint32))
+    return _each_once((shingles(likeness(talk)) >> _HALF).astype(np.uint32))
 
 
 def signature(found: NDArray[np.uint64]) -> bytes:
