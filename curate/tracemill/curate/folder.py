@@ -18,24 +18,32 @@ from tracemill.curate.errors import ExportError
 Content = bytes | Path
 
 
-def publish(folder: Path, files: Mapping[str, Content], about: Mapping[str, Content]) -> bool:
+def publish(
+    folder: Path, files: Mapping[str, Content], about: Mapping[str, Content], option: str = "--name"
+) -> bool:
     """Write `files` and what is told `about` them into `folder`; True if `files` stood there already.
 
     Folders are 0700, files 0600. Where `files` stand there as they are, only what differs in `about` is
-    replaced. ExportError where the folder holds other files or cannot be written.
+    replaced. ExportError where the folder holds other files or cannot be written; it names the `option` that
+    chooses another one.
     """
     try:
         folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        if not folder.exists() and _made(folder, {**files, **about}):
+        if not _taken(folder) and _made(folder, {**files, **about}):
             return False
-        _refuse_other(folder, files)
+        _refuse_other(folder, files, option)
         for name, data in about.items():
             _replace(folder / name, data)
     except OSError as error:
         raise ExportError(
-            f"Cannot write {folder}: {error.strerror}; mend that or choose another --name."
+            f"Cannot write {folder}: {error.strerror}; mend that or choose another {option}."
         ) from error
     return True
+
+
+def _taken(folder: Path) -> bool:
+    """Whether there is something that a folder moved there would replace."""
+    return folder.exists() and not (folder.is_dir() and not any(folder.iterdir()))
 
 
 def _made(folder: Path, files: Mapping[str, Content]) -> bool:
@@ -46,7 +54,7 @@ def _made(folder: Path, files: Mapping[str, Content]) -> bool:
             _write(made / name, data)
         made.rename(folder)
     except OSError:
-        if folder.exists():
+        if _taken(folder):
             return False
         raise
     finally:
@@ -54,11 +62,11 @@ def _made(folder: Path, files: Mapping[str, Content]) -> bool:
     return True
 
 
-def _refuse_other(folder: Path, files: Mapping[str, Content]) -> None:
+def _refuse_other(folder: Path, files: Mapping[str, Content], option: str) -> None:
     for name, data in files.items():
         if not (folder / name).is_file() or not _same(folder / name, data):
             raise ExportError(
-                f"{folder} holds another {name}; choose a different --name, or move that folder away."
+                f"{folder} holds another {name}; choose a different {option}, or move that folder away."
             )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,6 +16,7 @@ import polars as pl
 
 from tracemill.curate.chat.template import Chat
 from tracemill.curate.chat_lines import Fault, Lines
+from tracemill.curate.datasets.known import with_known
 from tracemill.curate.datasets.opened import Opened
 from tracemill.curate.datasets.reading import Read, chunks, read_rows
 from tracemill.curate.datasets.tokens import count_tokens
@@ -61,6 +62,7 @@ FACTS: Mapping[str, Any] = {
     "answer": pl.String,
     "fingerprint": pl.String,
     "exact": pl.String,
+    "said": pl.String,
 }
 """The columns of a row.
 
@@ -71,7 +73,8 @@ is no text), `pin` (a `split` in the row), `session_id`, `task` and so on; `id` 
 given; `calls` and the `tools` called (one each call), `call_turns` and `broken_turns` that hold a call, or
 one that cannot be read, the tools `offered`, the wire `formats` of its calls; the beginnings of its `system`
 prompt, its `prompt` and its last `answer`. Of a preference pair (`pair`) the chosen answer counts. Rows of
-one `fingerprint` are the same but for white space and call ids, rows of one `exact` byte for byte.
+one `fingerprint` are the same but for white space and call ids, rows of one `exact` byte for byte, rows of
+one `said` but for white space, system prompts and tools.
 """
 FAULTS: Mapping[str, Any] = {"file": pl.String, "line": pl.Int64, "reason": pl.String, "evidence": pl.String}
 STRUCTURED = "tool_calls"
@@ -102,7 +105,8 @@ class _Measure:
         faults: list[tuple[Any, ...]] = []
         for number, read in read_rows(lines):
             if isinstance(read, Fault):
-                faults.append((file, number, read.reason, read.evidence))
+                told = read.evidence.removeprefix(f"{lines.place}, line {number}: ")
+                faults.append((file, number, read.reason, told))
                 continue
             talk = read.found.talk
             row = {**place, "line": number, **_told(read), **_said(talk), **_named(read)}
@@ -125,7 +129,8 @@ def scan(
 ) -> Scanned:
     """Measure every row of a data set, perhaps with `features` as further columns.
 
-    DatasetError where a file cannot be read.
+    What its manifest knows of rows (task, project, outcome, pin) is told too. DatasetError where a file
+    cannot be read.
     """
     rows = [pl.DataFrame(schema={**FACTS, **schema(features)})]
     faults = [pl.DataFrame(schema=dict(FAULTS))]
@@ -141,7 +146,7 @@ def scan(
         raise DatasetError(
             f"Cannot read {data.path}: {error.strerror or error}; mend its permissions or copy it."
         ) from error
-    return Scanned(pl.concat(rows).rechunk(), pl.concat(faults).rechunk())
+    return Scanned(with_known(data, pl.concat(rows).rechunk()), pl.concat(faults).rechunk())
 
 
 def _told(read: Read) -> dict[str, Any]:
@@ -190,7 +195,12 @@ def _beginning(text: str) -> str:
 
 def _named(read: Read) -> dict[str, str]:
     talk = read.found.talk
-    names = {"fingerprint": fingerprint(talk), "exact": _exact(talk.messages, talk)}
+    said = [message for message in talk.messages if message["role"] != "system"]
+    names = {
+        "fingerprint": fingerprint(talk),
+        "exact": _exact(talk.messages, talk),
+        "said": fingerprint(replace(talk, messages=said, tools=[])),
+    }
     if read.rejected is None:
         return names
     other = Talk(read.rejected, talk.tools, as_found=True)

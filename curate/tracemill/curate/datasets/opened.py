@@ -15,6 +15,7 @@ from tracemill.curate.names import suggest
 from tracemill.curate.splits import SPLITS, Split
 from tracemill.tracer.home import Home
 
+_PAIRS = "_pairs.jsonl"
 _OTHER_NAMES: Mapping[str, Split] = {"val": "valid", "validation": "valid", "dev": "valid", "eval": "test"}
 
 
@@ -48,8 +49,12 @@ class Opened:
         return next(split for split, file in self.files if str(file) == place)
 
 
-def find(what: str | Path, home: Home) -> Opened:
-    """The data set at a path, or else of that name in `home`; DatasetError where there is none."""
+def find(what: str | Path, home: Home, *, pairs: bool = False) -> Opened:
+    """The data set at a path, or else of that name in `home`; DatasetError where there is none.
+
+    The preference pairs that an export wrote beside its conversations are left out unless `pairs` are asked
+    for too, or a folder holds nothing else.
+    """
     path = Path(what).expanduser()
     if not path.exists():
         named = home.datasets / what
@@ -58,16 +63,17 @@ def find(what: str | Path, home: Home) -> Opened:
         path = named
     if path.is_file():
         return Opened(path, ((split_named(path.stem), path),))
-    found = [file for file in path.iterdir() if file.name.endswith(FILES) and file.is_file()]
-    if not found:
+    every = [file for file in path.iterdir() if file.name.endswith(FILES) and file.is_file()]
+    if not every:
         raise DatasetError(f"{path} holds no {FILES} file; give a data set folder or a JSONL file.")
+    found = every if pairs else [file for file in every if not file.name.endswith(_PAIRS)] or every
     return Opened(path, tuple(_in_order((split_named(file.stem), file) for file in found)))
 
 
 def split_named(stem: str) -> Split:
     """The split that a file of this name (without its ending) holds."""
     known: dict[str, Split] = {**{split: split for split in SPLITS}, **_OTHER_NAMES}
-    return known.get(stem, "train")
+    return known.get(stem.removesuffix(_PAIRS.partition(".")[0]), "train")
 
 
 def _in_order(files: Iterable[tuple[Split, Path]]) -> list[tuple[Split, Path]]:
