@@ -13,11 +13,13 @@ import typer
 
 from tracemill.cli.dataset.show import show
 from tracemill.cli.dataset.stats import stats
+from tracemill.cli.dataset.why import why
 
 # (name, function, example); the order here is the order in --help.
 SUBCOMMANDS: list[tuple[str, Callable[..., Any], str]] = [
     ("stats", stats, "tracemill dataset stats ~/.tracemill/datasets/NAME"),
     ("show", show, "tracemill dataset show train:12 ~/.tracemill/datasets/NAME"),
+    ("why", why, "tracemill dataset why 3f2a91c0 ~/.tracemill/datasets/NAME"),
 ]
 
 
