@@ -11,13 +11,19 @@ from typing import Any
 
 import typer
 
+from tracemill.cli.dataset.merge import merge
+from tracemill.cli.dataset.sample import sample
 from tracemill.cli.dataset.show import show
+from tracemill.cli.dataset.split import split
 from tracemill.cli.dataset.stats import stats
 from tracemill.cli.dataset.why import why
 
 # (name, function, example); the order here is the order in --help.
 SUBCOMMANDS: list[tuple[str, Callable[..., Any], str]] = [
     ("stats", stats, "tracemill dataset stats ~/.tracemill/datasets/NAME"),
+    ("merge", merge, "tracemill dataset merge NAME ./mine.jsonl --to ./merged"),
+    ("split", split, "tracemill dataset split ./mine.jsonl --to ./split --valid 0.1 --test 0.1"),
+    ("sample", sample, "tracemill dataset sample NAME --rows 5 --by tool"),
     ("show", show, "tracemill dataset show train:12 ~/.tracemill/datasets/NAME"),
     ("why", why, "tracemill dataset why 3f2a91c0 ~/.tracemill/datasets/NAME"),
 ]
