@@ -19,6 +19,11 @@ Data = Annotated[
         help="A data set folder, a JSONL file, or the name of a data set in $TRACEMILL_HOME/datasets.",
     ),
 ]
+DataSets = Annotated[
+    list[str],
+    typer.Argument(metavar="DATASET...", help="Data sets, each a folder, a JSONL file or a name."),
+]
+To = Annotated[str, typer.Option(help="Folder to write; it must not hold anything else.")]
 MaybeData = Annotated[
     str | None,
     typer.Argument(

@@ -111,11 +111,14 @@ def plan(
 
 @dataclass(frozen=True)
 class Written:
-    """The folder that was made, what it holds, and whether it was there already."""
+    """The folder that was made, what it holds, whether it was there already, and how many rows were left out,
+    by reason and by data set."""
 
     folder: Path
     made: Made
     reused: bool
+    reasons: dict[str, int]
+    per_source: dict[str, int]
 
 
 def write(plan: Plan, to: Path, home: Home, progress: Progress | None = None) -> Written:
@@ -148,7 +151,7 @@ def write(plan: Plan, to: Path, home: Home, progress: Progress | None = None) ->
         }
         _refuse_more(to, files)
         reused = publish(to, {file.name: file for file in files}, about, "--to")
-    return Written(to, made, reused)
+    return Written(to, made, reused, _tally(plan.dropped, "reason"), _tally(plan.dropped, "source"))
 
 
 def refuse_input(to: Path, sources: Iterable[Opened]) -> None:
@@ -195,6 +198,10 @@ def listed(folder: Path, made: Made, what: Literal["rows", "dropped"] = "rows") 
 def _source(name: str, data: Opened, plan: Plan) -> Source:
     read = sum(frame.filter(pl.col("source") == name).height for frame in (plan.rows, plan.dropped))
     return Source(name=name, rows=read, files={file.name: file_digest(file) for _, file in data.files})
+
+
+def _tally(frame: pl.DataFrame, column: str) -> dict[str, int]:
+    return dict(frame.group_by(column).len().sort("len", column, descending=[True, False]).iter_rows())
 
 
 def _height(plan: Plan, split: str) -> int:

@@ -1,8 +1,9 @@
 """Several data sets made one: exact duplicates named, ids unique, nothing in two splits.
 
-In: data sets. Out: a data set of their rows, in their order. Of rows that say the same the most held-out one
-stays, then the first. A row keeps its split unless a row of its session, prompt, task or cluster of near
-copies is held out more: then it follows that one.
+In: data sets. Out: a data set of their rows, in their order. Of rows that are the same the most held-out one
+stays, then the first. What is then to be learned from and says what is held out is left out (`keep`), follows
+what is held out, with its whole cluster of near copies (`move`), or all that is not pinned is drawn anew
+(`reassign`).
 """
 
 from __future__ import annotations
@@ -10,17 +11,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import polars as pl
 
-from tracemill.curate.datasets.groups import clusters, leaks, scan_all
-from tracemill.curate.datasets.made import LEFT, Plan, Written, plan, refuse_input, write
+from tracemill.curate.datasets.groups import clusters, leaks, scan_all, without_leaks
+from tracemill.curate.datasets.made import LEFT, Written, plan, refuse_input, write
 from tracemill.curate.datasets.opened import Opened
 from tracemill.curate.errors import DatasetError
 from tracemill.curate.leaks import Report
 from tracemill.curate.sieve import Progress
 from tracemill.curate.splits import SPLITS, SplitOptions, assign
 from tracemill.tracer.home import Home
+
+Splits = Literal["keep", "move", "reassign"]
 
 
 @dataclass(frozen=True)
@@ -38,11 +42,12 @@ def merge(
     to: Path,
     home: Home,
     *,
+    splits: Splits = "keep",
+    seed: int = 0,
     keep_duplicates: bool = False,
-    reassign: SplitOptions | None = None,
     progress: Progress | None = None,
 ) -> Merged:
-    """Merge data sets into the folder `to`; with `reassign` every row that nothing pins is split anew.
+    """Merge data sets into the folder `to`; `seed` is that of a draw with `reassign`.
 
     DatasetError where there is no row, or where `to` is one of the data sets.
     """
@@ -56,10 +61,15 @@ def merge(
     if not keep_duplicates:
         rows, twice = _each_once(rows)
         dropped = pl.concat([dropped, twice])
-    placed = in_splits(sources, rows, reassign)
+    if splits == "keep":
+        rows, leaking = without_leaks(sources, rows)
+        dropped = pl.concat([dropped, leaking])
+        placed = rows.with_columns(to="split")
+    else:
+        placed = in_splits(sources, rows, SplitOptions(seed=seed) if splits == "reassign" else None)
     named = _unique_ids(placed)
-    options = {"keep_duplicates": keep_duplicates, "reassign": reassign.model_dump() if reassign else None}
-    made: Plan = plan("merge", options, sources, named, dropped)
+    options = {"splits": splits, "seed": seed, "keep_duplicates": keep_duplicates}
+    made = plan("merge", options, sources, named, dropped)
     written = write(made, to, home, progress)
     return Merged(
         written,

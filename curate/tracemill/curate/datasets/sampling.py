@@ -6,7 +6,7 @@ the order of the files; from them a data set, or their lines.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -56,7 +56,7 @@ def write_sample(
     rows: pl.DataFrame,
     to: Path,
     home: Home,
-    options: dict[str, object],
+    options: Mapping[str, object],
     progress: Progress | None = None,
 ) -> Written:
     """The rows drawn as a data set in the folder `to`, each in its split."""
