@@ -54,7 +54,7 @@ def test_a_file_of_ones_own_keeps_its_order_and_options(tmp_path: Path) -> None:
         ('["good", "bad"]', '["fine"]', "In r, [steps.outcome]: the key 'keep.0': Input should be 'good' or 'bad'."),
         ("steps.duplicates", "steps.duplicate", f"In r: there is no step 'duplicate' (did you mean 'duplicates'?); the steps are {', '.join(STEPS)}."),
         ("[steps.duplicates]", "[steps.duplicates]\nnear = 1", "In r, [steps.duplicates]: nothing reads the key 'near'; it takes none."),
-        ("[split]", "[splits]", "In r: nothing reads the key 'splits' (did you mean 'split'?); its keys are name, source, rewrites, steps, split, order, replay, format."),
+        ("[split]", "[splits]", "In r: nothing reads the key 'splits' (did you mean 'split'?); its keys are name, source, rewrites, steps, split, order, replay, format, pairs."),
         ("seed = 7", 'seed = "7"', "In r, [split]: the key 'seed': Input should be a valid integer."),
         ("test = 0", "test = 0.8", "In r, [split]: valid and test together must leave something to learn from."),
         ('name = "mine"', "", "In r: the key 'name' is missing; add it."),

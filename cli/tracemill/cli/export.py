@@ -66,7 +66,9 @@ def _chat(model: str | None, home: Home, progress: output.ProgressCallback) -> C
 
 
 def _summary(dataset: Dataset, manifest: Manifest) -> dict[str, object]:
-    parts = manifest.model_dump(include={"name", "content", "seed", "where", "proof", "steps", "splits"})
+    parts = manifest.model_dump(
+        include={"name", "content", "seed", "where", "proof", "steps", "splits", "pairs"}
+    )
     return {"folder": dataset.folder, "reused": dataset.reused, **parts}
 
 
@@ -88,6 +90,11 @@ def show(dataset: Dataset) -> None:
             for split, count in manifest.splits.items()
         ],
     )
+    if manifest.pairs:
+        output.table(
+            ("split", "preference pairs"),
+            [(split, _listed(kinds)) for split, kinds in manifest.pairs.splits.items()],
+        )
     output.say("No session, prompt or task stands in two splits.")
     if manifest.proof:
         output.say(f"The tokens of all {manifest.proof.rows} rows are proved for {manifest.proof.base}.")

@@ -74,6 +74,7 @@ def _show(found: Recipe, which: str) -> None:
     rows += [("split", "", _options(found.split)), ("order", "", _options(found.order))]
     rows += [("format", "", _options(found.format))]
     rows += [("replay", "", _options(found.replay))] if found.replay else []
+    rows += [("pairs", "", _options(found.pairs))] if found.pairs else []
     output.table(("part", "name", "options"), rows)
     output.say(f"The recipe {which} is in order.")
 
@@ -104,4 +105,5 @@ def _described(found: Recipe) -> dict[str, Any]:
         "order": dumped(found.order),
         "replay": dumped(found.replay) if found.replay else None,
         "format": dumped(found.format),
+        "pairs": dumped(found.pairs) if found.pairs else None,
     }

@@ -20,6 +20,8 @@ from tracemill.tracer.importers.chat_messages import read_conversation, read_too
 from tracemill.tracer.messages import Message, Tool
 
 FILES = ".jsonl"
+PAIRS = "_pairs.jsonl"
+"""How the files of an export end that hold preference pairs and no conversations."""
 ROW_LIMIT = 16 * 2**20
 """Longest row in bytes: a longer one is no conversation that anybody trains on."""
 _CHUNK_BYTES = 8 * 2**20

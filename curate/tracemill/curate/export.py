@@ -25,6 +25,8 @@ from tracemill.curate.manifest import FILE, Made, Manifest, Proof, describe, fil
 from tracemill.curate.names import NAME
 from tracemill.curate.nothing_left import told
 from tracemill.curate.order import ordered
+from tracemill.curate.pairs.writing import FEATURES as PAIRED
+from tracemill.curate.pairs.writing import write_pairs
 from tracemill.curate.pipeline import Curated, put_out, sift
 from tracemill.curate.prepare import wanted
 from tracemill.curate.recipe import Recipe, find
@@ -62,7 +64,7 @@ def export(
     if name is not None and not re.match(NAME, name):
         raise ExportError(f"{name!r} cannot name a data set; use letters, digits, '.', '_' and '-'.")
     with scratch(home) as folder:
-        features = wanted(features_of(plan.steps))
+        features = wanted([*features_of(plan.steps), *(PAIRED if plan.pairs else ())])
         gathered = gather(
             home, plan.every_source, plan.base, plan.rewrites, features, plan.split.seed, folder, progress
         )
@@ -77,9 +79,14 @@ def export(
         placed = ordered(one_each(assign(curated.rows, plan.split)), plan.order)
         placed = with_copies(placed, plan.sources, plan.split.seed)
         _refuse_leaks(placed)
-        files = write(placed, folder)
+        files, pairs = write(placed, folder), None
+        if plan.pairs:
+            made_pairs, pairs = write_pairs(
+                plan.pairs, plan.format, gathered.rows, placed, plan.steps, folder, chat, progress
+            )
+            files |= made_pairs
         hashes = {file: file_digest(path) for file, path in files.items()}
-        made = Made(placed, curated.dropped, gathered.edits(), curated.unlearned, hashes, folder)
+        made = Made(placed, curated.dropped, gathered.edits(), curated.unlearned, hashes, folder, pairs)
         height = placed.height
         proof = Proof(base=chat.folder.name, template_sha256=chat.digest, rows=height) if chat else None
         manifest = describe(plan, name, curated.counts, made, proof)

@@ -18,7 +18,7 @@ from typing import Any, Literal
 import polars as pl
 from pydantic import ValidationError
 
-from tracemill.curate.chat_lines import FILES, Fault, Found, Lines, read_chat, read_lines
+from tracemill.curate.chat_lines import FILES, PAIRS, Fault, Found, Lines, read_chat, read_lines
 from tracemill.curate.errors import DatasetError
 from tracemill.curate.features.conversation import fingerprint
 from tracemill.curate.features.likeness import NEAR, Packed, minhash, packed
@@ -102,7 +102,7 @@ def check(data: Path | Mapping[str, Sequence[Mapping[str, Any]]], threshold: flo
 
 
 def _of_folder(folder: Path, threshold: float) -> Report:
-    files = {file.stem: file for file in folder.glob(f"*{FILES}")}
+    files = {file.stem: file for file in folder.glob(f"*{FILES}") if not file.name.endswith(PAIRS)}
     if not files:
         raise DatasetError(f"{folder} holds no {FILES} file; give the folder of a data set.")
     listed = [files[name] for name in _in_order(files)]

@@ -17,6 +17,7 @@ from typing import Any, Literal
 import polars as pl
 from pydantic import BaseModel
 
+from tracemill.curate.pairs.options import PairCounts
 from tracemill.curate.recipe import Recipe
 from tracemill.curate.retention import StepCount
 from tracemill.curate.sieve import POSITIONS
@@ -134,6 +135,7 @@ class Manifest(_Record, frozen=True):
     splits: dict[Split, SplitCount]
     files: dict[str, str]
     sources: list[SourceRead] = []
+    pairs: PairCounts | None = None
     rows: list[Source]
     dropped: list[Dropped]
     edits: list[Edited] = []
@@ -160,6 +162,7 @@ class Made:
     unlearned: pl.DataFrame
     files: Mapping[str, str]
     folder: Path
+    pairs: PairCounts | None = None
 
 
 def describe(
@@ -195,6 +198,7 @@ def describe(
         splits={split: _count(made.rows.filter(pl.col("split") == split)) for split in SPLITS},
         files=dict(made.files),
         sources=[_source(one, made.rows) for one in recipe.every_source],
+        pairs=made.pairs,
         rows=[Source.model_validate(row) for row in short.get("rows", [])],
         dropped=[Dropped.model_validate(row) for row in short.get("dropped", [])],
         edits=[Edited.model_validate(row) for row in short.get("edits", [])],

@@ -17,6 +17,8 @@ In: the name of a recipe that comes with Tracemill, or the path of a file such a
     [format]                        # optional: calls as text, one row a conversation
     calls = "structured"
     rows = "turn"
+    [pairs]                         # optional: preference pairs beside the rows, for training such as DPO
+    kinds = ["retried", "denied", "runs"]
     [replay]                        # optional: general conversations, so that the model forgets nothing
     path = "general/"
     fraction = 0.1
@@ -39,6 +41,7 @@ from tracemill.curate.errors import RecipeError
 from tracemill.curate.format import FormatOptions
 from tracemill.curate.names import NAME, suggest
 from tracemill.curate.order import OrderOptions
+from tracemill.curate.pairs.options import PairOptions
 from tracemill.curate.rewrites import REWRITES
 from tracemill.curate.rewrites.edits import RewriteOptions
 from tracemill.curate.sieve import Options
@@ -63,6 +66,7 @@ class Recipe:
     order: OrderOptions = field(default_factory=OrderOptions)
     replay: ReplayOptions | None = None
     format: FormatOptions = field(default_factory=FormatOptions)
+    pairs: PairOptions | None = None
 
     @property
     def where(self) -> str | None:
@@ -89,6 +93,7 @@ class _File(BaseModel, extra="forbid", strict=True):
     order: dict[str, Any] = {}
     replay: dict[str, Any] | None = None
     format: dict[str, Any] = {}
+    pairs: dict[str, Any] | None = None
 
 
 def shipped() -> dict[str, str]:
@@ -136,6 +141,7 @@ def parse(text: str, place: str, base: Path | None = None) -> Recipe:
         _check(OrderOptions, file.order, f"{place}, [order]"),
         None if file.replay is None else _check(ReplayOptions, file.replay, f"{place}, [replay]"),
         _check(FormatOptions, file.format, f"{place}, [format]"),
+        None if file.pairs is None else _check(PairOptions, file.pairs, f"{place}, [pairs]"),
     )
 
 

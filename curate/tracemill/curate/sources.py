@@ -19,7 +19,7 @@ from typing import Any, Literal, cast
 import polars as pl
 from pydantic import BaseModel, Field, model_validator
 
-from tracemill.curate.chat_lines import FILES, Fault, Found, Lines, read_chat, read_lines, read_record, utc
+from tracemill.curate.chat_lines import FILES, PAIRS, Fault, Found, Lines, read_chat, read_lines, read_record, utc
 from tracemill.curate.errors import RecipeError
 from tracemill.curate.features.talk import Talk
 from tracemill.curate.names import NAME, suggest
@@ -316,7 +316,8 @@ def _path(options: SourceOptions, base: Path | None) -> Path:
 def _files(path: Path, options: SourceOptions) -> list[Path]:
     ending = FILES if options.kind == "chat" else ".parquet"
     if path.is_dir():
-        found = sorted(file for file in path.iterdir() if file.name.endswith(ending) and file.is_file())
+        named = (file for file in path.iterdir() if file.name.endswith(ending))
+        found = sorted(file for file in named if file.is_file() and not file.name.endswith(PAIRS))
         if not found:
             raise RecipeError(f"The folder {path} holds no {ending} file; mend the path of the source.")
         return found

@@ -18,6 +18,7 @@ from tracemill.curate.features import (
     arguments,
     conversation,
     copied,
+    endings,
     language,
     leftovers,
     length,
@@ -68,6 +69,7 @@ FEATURES: Mapping[str, Feature] = {
     "prose": Feature(language.prose, pl.String),
     "message_count": Feature(length.message_count, pl.Int64),
     "char_count": Feature(length.char_count, pl.Int64),
+    "endings": Feature(endings.endings, pl.List(pl.String)),
     "byte_count": Feature(length.byte_count, pl.Int64),
 }
 

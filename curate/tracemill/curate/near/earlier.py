@@ -15,7 +15,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from tracemill.curate.chat_lines import FILES, Found, Lines, read_chat, read_lines
+from tracemill.curate.chat_lines import FILES, PAIRS, Found, Lines, read_chat, read_lines
 from tracemill.curate.errors import RecipeError
 from tracemill.curate.features.likeness import Packed, minhash, packed, shingles
 from tracemill.curate.features.talk import prompt_key
@@ -62,7 +62,7 @@ def _work(lines: Lines) -> list[tuple[str, bytes, Packed]]:
 def _files(path: Path, what: str) -> list[Path]:
     if path.is_file():
         return [path]
-    files = sorted(path.glob(f"*{FILES}"))
+    files = sorted(file for file in path.glob(f"*{FILES}") if not file.name.endswith(PAIRS))
     if not files:
         raise RecipeError(f"There is no {what} at {path}: give a {FILES} file, or a folder that holds some.")
     return files
