@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
+from types import NoneType
 from typing import Any, cast
 
 from tracemill.curate.features.talk import Talk
@@ -26,6 +27,7 @@ ROW_LIMIT = 16 * 2**20
 """Longest row in bytes: a longer one is no conversation that anybody trains on."""
 _CHUNK_BYTES = 8 * 2**20
 _PLAIN_ROLES = frozenset(("system", "user", "assistant", "tool"))
+_CONTENT = (str, list, NoneType)
 _OTHER_ROLES = frozenset(("developer", "function"))
 _OPTIONAL = ("run_id", "agent", "source", "task", "category", "outcome", "project", "branch")
 _HELD_OUT = ("valid", "test")
@@ -77,7 +79,7 @@ def read_chat(files: Sequence[Path], source: str, rows: int) -> Iterator[Lines]:
     """Chunks of at most `rows` lines; a file called valid or test keeps its rows out of training."""
     total = sum(file.stat().st_size for file in files)
     for file in files:
-        label = f"{source}/{file.stem}" if file.stem != source else source
+        label = f"{source}/{file.stem}" if file.stem != source.rpartition("/")[2] else source
         pin = file.stem if file.stem in _HELD_OUT else None
         for lines, long, size in _batches(file, rows):
             yield Lines(source, str(file), label, pin, lines, long, size, total)
@@ -129,8 +131,8 @@ def read_record(record: Mapping[str, Any], name: str, pin: str | None, place: st
     """The conversation in a row; without an id of its own it is called `name`."""
     try:
         messages = read_messages(_decoded(record, "messages"))
-        tools = _tools(_decoded(record, "tools"))
-        text = json.dumps(messages, ensure_ascii=False)
+        talk = Talk(messages, _tools(_decoded(record, "tools")), as_found=True)
+        text = talk.messages_text()
         text.encode()
     except _BrokenRowError as error:
         return Fault(name, error.reason, f"{place}: {error}")
@@ -149,7 +151,7 @@ def read_record(record: Mapping[str, Any], name: str, pin: str | None, place: st
         **_told(record),
         "started": utc(started) if isinstance(started := record.get("started"), datetime) else None,
     }
-    return Found(columns, Talk(messages, tools, as_found=True), text)
+    return Found(columns, talk, text)
 
 
 def _told(record: Mapping[str, Any]) -> dict[str, Any]:
@@ -172,7 +174,7 @@ def read_messages(items: Any) -> list[Message]:
         if role not in _PLAIN_ROLES and role not in _OTHER_ROLES:
             raise _BrokenRowError("unknown role", f"message {number} has the role {role!r}")
         message = cast("dict[str, Any]", item)
-        if not isinstance(content := message.get("content"), str | list | None):
+        if not isinstance(content := message.get("content"), _CONTENT):
             raise _BrokenRowError("no text", f"the content of message {number} is a {type(content).__name__}")
         plain = plain and role in _PLAIN_ROLES and isinstance(content, str) and _neutral(message)
     if plain:
@@ -205,7 +207,7 @@ def _parsed(line: bytes, number: int) -> dict[str, Any]:
     if "\0" in text:
         raise _BrokenRowError("wrong encoding", "not UTF-8 but probably UTF-16")
     try:
-        value: object = json.loads(text, object_pairs_hook=_object, parse_constant=_no_constant)
+        value: object = _STRICT.decode(text)
     except (ValueError, RecursionError) as error:
         raise _BrokenRowError("not JSON", f"not JSON ({error})") from error
     if not isinstance(value, dict):
@@ -226,6 +228,10 @@ def _no_constant(name: str) -> object:
     raise ValueError(f"{name} is not JSON")
 
 
+# Made once: `json.loads` would make a decoder for every text.
+_STRICT = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_no_constant)
+
+
 def _decoded(record: Mapping[str, Any], key: str) -> Any:
     """A value that stands in the row as such, or as JSON text; polars' nulls for missing keys are gone."""
     value = record.get(key)
@@ -235,7 +241,7 @@ def _decoded(record: Mapping[str, Any], key: str) -> Any:
                 "too large", f"`{key}` has {len(value)} characters, and {ROW_LIMIT} are the most"
             )
         try:
-            return json.loads(value, object_pairs_hook=_object, parse_constant=_no_constant)
+            return _STRICT.decode(value)
         except (ValueError, RecursionError) as error:
             raise _BrokenRowError("not JSON", f"`{key}` is text that is not JSON ({error})") from error
     return value

@@ -92,7 +92,7 @@ def decode(text: str) -> Decoded:
 
 def _decode_call(block: str) -> Call | str:
     try:
-        value: object = json.loads(block, parse_constant=_refuse_constant)
+        value: object = _STRICT.decode(block)
     except (ValueError, RecursionError) as error:
         return f"not JSON: {error}"
     if not isinstance(value, dict):
@@ -108,6 +108,10 @@ def _decode_call(block: str) -> Call | str:
 
 def _refuse_constant(name: str) -> float:
     raise ValueError(f"{name} is not JSON")
+
+
+# Made once: `json.loads` would make a decoder for every text.
+_STRICT = json.JSONDecoder(parse_constant=_refuse_constant)
 
 
 def calls_of(message: Message) -> list[Call]:

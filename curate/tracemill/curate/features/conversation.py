@@ -32,15 +32,14 @@ def assistants(talk: Talk) -> list[int]:
 
 def fingerprint(talk: Talk) -> str:
     """The name of messages and tools without call ids, white space and Unicode form levelled."""
-    plain = [
-        [
-            message["role"],
-            " ".join(_composed(message["content"]).split()),
-            [[call["name"], call["arguments"]] for call in message.get("tool_calls", [])],
-        ]
-        for message in talk.messages
-    ]
-    return hashlib.sha256(canonical_json([plain, talk.toolset])).hexdigest()[:32]
+    parts = [talk.toolset]
+    for message in talk.messages:
+        calls = [[call["name"], call["arguments"]] for call in message.get("tool_calls", ())]
+        parts.append(message["role"])
+        parts.append(" ".join(_composed(message["content"]).split()))
+        parts.append(canonical_json(calls).decode("utf-8", "surrogatepass") if calls else "")
+    # That separator is white space to `split` and escaped in JSON, so it stands in no part.
+    return hashlib.sha256("\x1f".join(parts).encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
 def _composed(text: str) -> str:

@@ -114,13 +114,10 @@ def shingles(text: str) -> NDArray[np.uint64]:
     hashes = np.array(RMinHash.hash_token_sets([found])[0], np.uint64)
     grams = np.concatenate([hashes, hashes[:-1] * _LEFT + hashes[1:] * _RIGHT])
     grams.sort()
-    again = np.flatnonzero(grams[1:] == grams[:-1]) + 1
-    if len(again):
-        # Of a run of equal ones, the second is told by 1, the third by 2 and so on.
-        breaks = np.flatnonzero(np.diff(again, prepend=-1) != 1)
-        times = np.arange(1, len(again) + 1)
-        times -= np.repeat(times[breaks] - 1, np.diff(breaks, append=len(again)))
-        grams[again] += times.astype(np.uint64) * _COUNT
+    first = _firsts(grams)
+    # Of equal ones, the second is told by 1, the third by 2 and so on.
+    times = np.arange(len(grams)) - np.flatnonzero(first)[np.cumsum(first) - 1]
+    grams += times.astype(np.uint64) * _COUNT
     grams ^= grams >> _HALF
     grams *= _MIX
     grams ^= grams >> _HALF
@@ -131,8 +128,14 @@ def _each_once(values: NDArray[_Number]) -> NDArray[_Number]:
     """The values sorted, each once; sorts in place."""
     # `np.unique` takes four times as long.
     values.sort()
-    other = values[1:] != values[:-1]
-    return values if other.all() else values[np.concatenate([[True], other])]
+    return values[_firsts(values)]
+
+
+def _firsts(values: NDArray[_Number]) -> NDArray[np.bool_]:
+    """Whether a value is another than the one before it."""
+    first = np.ones(len(values), np.bool_)
+    np.not_equal(values[1:], values[:-1], out=first[1:])
+    return first
 
 
 def packed(talk: Talk) -> Packed:

@@ -19,6 +19,8 @@ from tracemill.curate.errors import CodecError
 from tracemill.tracer.messages import Message, Tool, content_id
 
 _LONG_PROMPT = 1000
+# Made once: `json.dumps` would make an encoder for every text.
+_written = json.JSONEncoder(ensure_ascii=False).encode
 
 
 class EndedCall(TypedDict):
@@ -51,12 +53,12 @@ class Talk:
 
     def messages_text(self) -> str:
         """The messages as JSON text."""
-        return json.dumps(self.messages, ensure_ascii=False)
+        return _written(self.messages)
 
     @cached_property
     def tools_text(self) -> str:
         """The tools offered as JSON text; keys stay in their order, for templates write them so."""
-        return json.dumps(self.tools, ensure_ascii=False) if self.tools else "[]"
+        return _written(self.tools) if self.tools else "[]"
 
     @cached_property
     def assistants(self) -> list[int]:
