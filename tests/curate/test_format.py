@@ -84,7 +84,7 @@ def learned(chat: Chat, rows: list[Row]) -> set[tuple[tuple[int, ...], tuple[int
     """What the loss sees, each learned turn with the tokens before it."""
     return {
         (tuple(part.tokens[:start]), tuple(part.tokens[start:end]))
-        for part in sequences(chat, rows, 100_000)[0]
+        for part in sequences(chat, rows, 100_000).parts
         for start, end in part.spans
     }
 

@@ -19,7 +19,7 @@ from tracemill.curate.chat.proof import Row, prove
 from tracemill.curate.chat.render import Rendered
 from tracemill.curate.chat.template import Chat
 from tracemill.train.errors import TrainError
-from tracemill.train.examples import common_prefix, make_batch, order, sequences
+from tracemill.train.examples import common_prefix, make_batch, order
 from tracemill.train.finetune import load_base
 from tracemill.train.loop import add_lora, fit
 from tracemill.train.settings import Settings
@@ -176,16 +176,6 @@ def test_a_loss_that_is_no_number_stops_the_run(folder: Path, parts: list[Render
     settings = Settings(steps=10, learning_rate=float("inf"), layers=2)
     with pytest.raises(TrainError, match="at step 2; try a lower"):
         fit(load_base(folder), parts, settings, lambda: 0.0)
-
-
-def test_rows_longer_than_the_context_are_counted_and_none_left_is_one_sentence(folder: Path) -> None:
-    chat = Chat.load(folder)
-    rows = [row(number) for number in range(5)]
-    lengths = sorted(len(part.tokens) for r in rows for part in prove(chat, r))
-    kept, left_out = sequences(chat, rows, context=lengths[2])
-    assert (len(kept), left_out) == (3, 2)
-    with pytest.raises(TrainError, match="no row to learn from: 5 sequences"):
-        sequences(chat, rows, context=10)
 
 
 @given(count=st.integers(1, 30), batch=st.integers(1, 12), seed=st.integers(0, 5))

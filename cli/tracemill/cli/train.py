@@ -70,11 +70,11 @@ def show(made: Finetuned) -> None:
         f"{card['sequences']} sequences, {card['target_tokens']} targets; loss {first:.2f} to {last:.3f}; "
         f"{card['seconds_per_step']:.1f} s a step on {card['blas']}."
     )
-    if too_long := card["sequences_too_long"]:
-        output.hint(
-            f"{too_long} sequences were longer than {card['settings']['context']} tokens and were left out; "
-            "--context raises that."
-        )
+    context = card["settings"]["context"]
+    if cut := card["sequences_cut"]:
+        output.hint(f"{cut} sequences lost the first turns of their history to fit {context} tokens.")
+    if dropped := card["turns_dropped"]:
+        output.hint(f"{dropped} turns were not learned, the first because: {card['dropped'][0]}")
     if card["best_score"] is None:
         output.hint("valid.jsonl asks for no tool call, so no checkpoint was scored: the last one was kept.")
     output.say(str(made.adapter.path))

@@ -1,8 +1,8 @@
 """Data set rows as token sequences ready to train on, and batches of them.
 
-In: rows and a `Chat`. Out: `Rendered` sequences that passed the token proof, and from them `Batch` objects:
-one shared prefix, the right-padded rest of every sequence, and the positions that bear loss. Pure Python and
-numpy, no MLX.
+In: rows and a `Chat`. Out: `Examples`, sequences that passed the token proof and fit into the context, and
+from them `Batch` objects: one shared prefix, the right-padded rest of every sequence, and the positions that
+bear loss. Pure Python and numpy, no MLX.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from tracemill.curate.chat.proof import Row, prove
+from tracemill.curate.chat.fit import fit_row
+from tracemill.curate.chat.proof import Row
 from tracemill.curate.chat.render import Rendered
 from tracemill.curate.chat.template import Chat
 from tracemill.train.errors import TrainError
@@ -51,20 +52,40 @@ class Batch:
         return sum(len(lane.targets) for lane in self.lanes)
 
 
-def sequences(chat: Chat, rows: Sequence[Row], context: int) -> tuple[list[Rendered], int]:
-    """Proved sequences of `rows`, and how many were left out for being longer than `context`.
+@dataclass(frozen=True)
+class Examples:
+    """What a data set gives to learn from, within a context."""
+
+    parts: list[Rendered]
+    """Sequences that passed the token proof, each with at least one target."""
+    cut: int
+    """How many of them begin with a history whose first turns were cut."""
+    dropped: list[str]
+    """Why a turn, or a row, is learned nowhere: one sentence each."""
+
+
+def sequences(chat: Chat, rows: Sequence[Row], context: int) -> Examples:
+    """Proved sequences of `rows`, none longer than `context` tokens.
 
     TrainError where none is left; ProofError where a row is not faithful.
     """
-    rendered = [part for row in rows for part in prove(chat, row)]
-    kept = [part for part in rendered if len(part.tokens) <= context and part.spans]
-    if not kept:
-        longest = max((len(part.tokens) for part in rendered), default=0)
+    parts: list[Rendered] = []
+    dropped: list[str] = []
+    cut = 0
+    for row in rows:
+        fitted = fit_row(chat, row, context)
+        parts += fitted.parts
+        cut += fitted.cut
+        dropped += fitted.dropped
+        if not fitted.parts and not fitted.dropped:
+            dropped.append(f"Row {row['id']} has no assistant turn to learn.")
+    if not parts:
         raise TrainError(
-            f"The data set has no row to learn from: {len(rendered)} sequences, the longest {longest} long, "
-            f"none within the context of {context} tokens; raise --context or export other sessions."
+            f"The data set has no turn to learn from within the context of {context} tokens: "
+            f"{dropped[0] if dropped else 'it has no row.'} "
+            "Raise --context or export other sessions."
         )
-    return kept, len(rendered) - len(kept)
+    return Examples(parts, cut, dropped)
 
 
 def order(lengths: Sequence[int], batch_size: int, seed: int) -> Iterator[list[int]]:

@@ -31,6 +31,9 @@ from tracemill.warehouse.lineage import Checkpoint, Training
 from tracemill.warehouse.read import query
 from tracemill.warehouse.store import record_training
 
+COUNTS = ("sequences", "sequences_cut", "turns_dropped", "target_tokens")
+MOST_REASONS = 100
+"""Of the turns that are learned nowhere, how many the adapter's card tells why."""
 Judge = Callable[[Any, Chat], float | None]
 
 
@@ -71,13 +74,16 @@ def finetune(
         _remember(home, made)
         return Finetuned(made, reused=True)
     home.ensure(home.adapters)
-    parts, too_long = sequences(chat, dataset.rows("train"), settings.context)
+    examples = sequences(chat, dataset.rows("train"), settings.context)
+    parts = examples.parts
     model = load_base(base.path)
     outcome = fit(model, parts, settings, lambda: judge(model, chat), progress)
     card = {
         **identity,
         "sequences": len(parts),
-        "sequences_too_long": too_long,
+        "sequences_cut": examples.cut,
+        "turns_dropped": len(examples.dropped),
+        "dropped": examples.dropped[:MOST_REASONS],
         "target_tokens": sum(end - start for part in parts for start, end in part.spans),
         "best_step": outcome.best_step,
         "best_score": outcome.best_score,
@@ -130,7 +136,7 @@ def _lineage(adapter: Adapter) -> Training:
         seed=card["settings"]["seed"],
         adapter_hash=card["weights_sha256"],
         recipe=card["settings"],
-        counts={key: card[key] for key in ("sequences", "sequences_too_long", "target_tokens")},
+        counts={key: card[key] for key in COUNTS},
         score=card["best_score"],
         details={key: card[key] for key in hashes},
     )

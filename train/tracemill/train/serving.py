@@ -47,11 +47,14 @@ class Settings(TypedDict):
 class Generator(engine.ResponseGenerator):
     """mlx-lm's generation thread, with prompts from `curate.chat` and no tool parsing of its own."""
 
+    _chat: Chat | None = None
+
     def _tokenize(self, tokenizer: Any, request: Any, args: Any) -> Any:
         if request.request_type != "chat":
             return super()._tokenize(tokenizer, request, args)
-        folder = Path(self.cli_args.model)
-        prompt = Chat(tokenizer, folder).prompt(neutral(request.messages), toolset(request.tools or []))
+        if self._chat is None or self._chat.tokenizer is not tokenizer:
+            self._chat = Chat(tokenizer, Path(self.cli_args.model))
+        prompt = self._chat.prompt(neutral(request.messages), toolset(request.tools or []))
         context = getattr(getattr(self.model_provider.model, "args", None), "max_position_embeddings", None)
         if context is not None and len(prompt) >= context:
             raise ValueError(f"The prompt has {len(prompt)} tokens; the model reads at most {context - 1}.")
@@ -208,6 +211,9 @@ def serve(settings: Settings, ready: Callable[[dict[str, Any]], None]) -> None:
             if not made[0].is_healthy:
                 return  # its exception is the last thing in the log
             time.sleep(0.02)
+        # Its template may end turns with another token than those of its configuration.
+        chat = Chat(provider.tokenizer, Path(provider.cli_args.model))
+        provider.tokenizer.eos_token_ids = chat.stop_tokens
         # Without a start tag mlx-lm leaves the text of a completion whole, for our codec to read.
         provider.tokenizer._tool_call_start = None  # pyright: ignore[reportPrivateUsage] - no public way
         ready({"port": httpd.server_port})

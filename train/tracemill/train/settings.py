@@ -24,7 +24,7 @@ class Settings:
     layers: int = 12
     """Number of last transformer layers that get LoRA."""
     context: int = 2048
-    """Longer sequences are left out and counted."""
+    """Most tokens of a sequence: longer histories lose their first turns, a longer turn is left out."""
     checkpoints: int = 2
     """How many checkpoints are scored, evenly spaced over the second half of training and at its end."""
     seed: int = 0

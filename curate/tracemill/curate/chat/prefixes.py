@@ -48,7 +48,8 @@ def _keeps(chat: Chat, messages: Sequence[Message], tools: Sequence[Tool]) -> bo
         prompt = chat.prompt(messages[:position], tools)
         turn = chat.conversation(messages[: position + 1], tools)
         stop = next((i for i in range(len(prompt), len(turn)) if turn[i] in chat.stop_tokens), len(turn))
-        if turn[: len(prompt)] != prompt or whole[: stop + 1] != turn[: stop + 1]:
+        written = turn[: stop + 1]
+        if written[: len(prompt)] != prompt or whole[: len(written)] != written:
             return False
     return True
 

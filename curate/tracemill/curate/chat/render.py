@@ -66,7 +66,10 @@ def render_turn(chat: Chat, messages: Sequence[Message], tools: Sequence[Tool], 
     tokens = chat.conversation(messages[: position + 1], tools)
     start = len(prompt)
     if tokens[:start] != prompt:
-        raise ProofError(f"{_named(messages, position)}: {_difference(chat, prompt, tokens)}")
+        joined = _joined(chat, messages, tools, position, prompt)
+        if joined is None:
+            raise ProofError(f"{_named(messages, position)}: {_difference(chat, prompt, tokens)}")
+        tokens = joined
     end = _stop(chat, tokens, start)
     if end is None:
         tokens += _next_header(chat, messages, tools, position, tokens)
@@ -84,6 +87,25 @@ def render_turn(chat: Chat, messages: Sequence[Message], tools: Sequence[Tool], 
             "the recorded text holds a stop token of this model."
         )
     return Rendered(tokens[:end], ((start, end),))
+
+
+def _joined(
+    chat: Chat, messages: Sequence[Message], tools: Sequence[Tool], position: int, prompt: list[int]
+) -> list[int] | None:
+    """The prompt and, read by itself, the text that follows it; None where the text begins in another way.
+
+    Some tokenizers merge the line breaks that end a prompt with those or the word after them. A model that is
+    served the prompt never gets the merged token, so it must not be what it learns.
+    """
+    asked = chat.written(messages[:position], tools, add_generation_prompt=True)
+    text = chat.written(messages[: position + 1], tools)
+    if not text.startswith(asked):
+        return None
+    rest: list[int] = chat.tokenizer.encode(text[len(asked) :], add_special_tokens=False)
+    same = chat.tokenizer.decode(prompt + rest) == chat.tokenizer.decode(
+        chat.tokenizer.encode(text, add_special_tokens=False)
+    )
+    return prompt + rest if same else None
 
 
 def _stop(chat: Chat, tokens: Sequence[int], start: int) -> int | None:

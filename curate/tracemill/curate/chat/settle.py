@@ -26,14 +26,13 @@ NO_THINKING = "{%- set enable_thinking = false -%}\n"
 TODAY = date(2024, 7, 26)
 """The day that every prompt names: the one that Llama 3.1's template falls back to."""
 _CLOCK = re.compile(r"strftime_now\(\s*(['\"])(.+?)\1\s*\)")
-_SET = re.compile(r"set\s+enable_thinking\s*=")
 
 
 def settle(template: str, write: Write) -> str:
     """`template` with the lines it needs; itself where it needs none, or has them."""
     if "strftime_now(" in template and "macro strftime_now(" not in template:
         template = _fixed_clock(template) + template
-    if "enable_thinking" in template and not _SET.search(template):
+    if "enable_thinking" in template:
         quiet = NO_THINKING + template
         if not _answers_after_prompt(template, write) and _answers_after_prompt(quiet, write):
             return quiet

@@ -35,23 +35,22 @@ def turn_ends(
     for turn, after in ((_ANSWER, _ASK), (_CALL, _RESULT)):
         alone = _after_mark(tokenizer, write, [_ASK, turn])
         followed = _after_mark(tokenizer, write, [_ASK, turn, after])
-        if not configured.isdisjoint(alone):
-            continue
-        if (end := _end(alone, followed, special)) is not None:
-            ends.add(end)
+        ends |= _ends(alone, followed, special, configured)
     return frozenset(ends)
 
 
-def _end(alone: list[int], followed: list[int], special: set[int]) -> int | None:
-    """The last special token that follows a turn whatever comes next, else the first at the end of a text."""
+def _ends(alone: list[int], followed: list[int], special: set[int], configured: frozenset[int]) -> set[int]:
+    """Of the special tokens that follow a turn whatever comes next the last one, else the first that ends a
+    text; none where one of them is configured."""
     same = next(
         (i for i, (one, other) in enumerate(zip(alone, followed, strict=False)) if one != other),
         min(len(alone), len(followed)),
     )
     always = [token for token in alone[:same] if token in special]
-    if always:
-        return always[-1]
-    return next((token for token in alone if token in special), None)
+    candidates = always or [token for token in alone if token in special]
+    if not candidates or not configured.isdisjoint(candidates):
+        return set()
+    return {always[-1] if always else candidates[0]}
 
 
 def _after_mark(

@@ -1,0 +1,134 @@
+"""Rows longer than the context, as sequences that fit.
+
+In: a `Chat`, a row and a number of tokens. Out: `Fitted`: sequences of at most that many tokens, every one
+with a target, and why a turn could not be kept. A turn whose history fits is learned after all of it. For the
+others whole turns (an assistant message with its tool results) are cut from the left, after the system
+prompt; the user message that the first kept turn answers stays, so no history begins with a tool result or
+with an answer to nobody. Each turn is learned once.
+
+Where the template keeps prefixes a cut leaves at most half of the context to the history, so that more turns
+follow in the same sequence; elsewhere each turn has a sequence to itself, after as much history as fits.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+from tracemill.curate.chat.codec import RowMessage, from_row
+from tracemill.curate.chat.prefixes import keeps_prefixes
+from tracemill.curate.chat.proof import Row, learned_turns, prove
+from tracemill.curate.chat.render import Rendered, render_turn
+from tracemill.curate.chat.template import Chat
+from tracemill.curate.errors import ProofError, TemplateError
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """Sequences of one row that fit into the context."""
+
+    parts: list[Rendered]
+    cut: int = 0
+    """How many of them begin with a history that was cut."""
+    dropped: list[str] = field(default_factory=list[str])
+    """Why a turn is learned nowhere, one sentence each."""
+
+
+def fit_row(chat: Chat, row: Row, context: int) -> Fitted:
+    """Proved sequences of `row` of at most `context` tokens; ProofError where the row is not faithful."""
+    left = learned_turns(row["messages"])
+    parts, learned = _leading(prove(chat, row), context)
+    left = left[learned:]
+    together = bool(left) and keeps_prefixes(chat, from_row(row["messages"]))
+    cut = 0
+    dropped: list[str] = []
+    while left:
+        try:
+            begin = _beginning(chat, row, left[0], context, context // 2 if together else context)
+            kept, learned = _following(chat, row, begin, left if together else left[:1], context)
+        except (ProofError, TemplateError) as error:
+            dropped.append(str(error))
+            kept, learned = [], 1
+        parts += kept
+        cut += len(kept)
+        left = left[learned:]
+    return Fitted(parts, cut, dropped)
+
+
+def _leading(parts: Sequence[Rendered], context: int) -> tuple[list[Rendered], int]:
+    """What of a row's sequences fits, up to the first turn that does not; and how many turns that are."""
+    kept: list[Rendered] = []
+    learned = 0
+    for part in parts:
+        spans = tuple(span for span in part.spans if span[1] <= context)
+        if spans:
+            kept.append(Rendered(part.tokens[: spans[-1][1]], spans))
+        learned += len(spans)
+        if len(spans) < len(part.spans):
+            break
+    return kept, learned
+
+
+def _following(
+    chat: Chat, row: Row, begin: int, left: Sequence[int], context: int
+) -> tuple[list[Rendered], int]:
+    """What is learned of the turns `left` by beginning at message `begin`; and how many turns that are."""
+    several = 1
+    while True:
+        kept, learned = _leading(prove(chat, _without(row, begin, left[:several])), context)
+        if learned < several or several >= len(left):
+            return kept, learned
+        several *= 2
+
+
+def _beginning(chat: Chat, row: Row, position: int, context: int, history: int) -> int:
+    """The first message to keep before the turn at `position`: the earliest that leaves room for the turn.
+
+    The prompt may have `history` tokens, or as few as can be if that is more; ProofError where the turn does
+    not fit after the one message that it answers.
+    """
+    messages = row["messages"]
+    first = _head(messages)
+    turns = [i for i in range(first, position + 1) if messages[i]["role"] in ("user", "assistant")]
+
+    def fits(begin: int, most: int) -> bool:
+        start, end = _extent(chat, row, begin, position)
+        return start <= most and end <= context
+
+    for most in (history, context):
+        at = bisect_left(turns, True, key=partial(fits, most=most))
+        if at < len(turns):
+            return turns[at]
+    needed = _extent(chat, row, position, position)[1]
+    raise ProofError(
+        f"Row {row['id']}: Turn {position} has {needed} tokens with nothing but the message it answers; "
+        f"the context is {context}."
+    )
+
+
+def _extent(chat: Chat, row: Row, begin: int, position: int) -> tuple[int, int]:
+    """Where the turn at `position` starts and ends, in tokens, if the history begins at message `begin`."""
+    shorter = _without(row, begin, [position])
+    messages = from_row(shorter["messages"])
+    return render_turn(chat, messages, shorter["tools"], len(messages) - 1).spans[0]
+
+
+def _without(row: Row, begin: int, learn: Sequence[int]) -> Row:
+    """The row without its turns before message `begin` and after the last of `learn`, the others context."""
+    messages = row["messages"]
+    head = range(min(_head(messages), begin))
+    asked = [i for i in range(len(head), begin) if messages[i]["role"] == "user"]
+    opening = asked[-1:] if messages[begin]["role"] != "user" else []
+    kept = [*head, *opening, *range(begin, learn[-1] + 1)]
+    return {**row, "messages": [_weighed(messages[i], i in learn) for i in kept]}
+
+
+def _weighed(message: RowMessage, learn: bool) -> RowMessage:
+    return message if learn or message["role"] != "assistant" else {**message, "weight": 0}
+
+
+def _head(messages: Sequence[RowMessage]) -> int:
+    """How many system messages a row begins with."""
+    return next((i for i, message in enumerate(messages) if message["role"] != "system"), len(messages))
