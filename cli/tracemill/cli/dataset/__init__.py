@@ -11,6 +11,8 @@ from typing import Any
 
 import typer
 
+from tracemill.cli.dataset.filter import filter_rows
+from tracemill.cli.dataset.import_ import import_dataset
 from tracemill.cli.dataset.merge import merge
 from tracemill.cli.dataset.sample import sample
 from tracemill.cli.dataset.show import show
@@ -21,10 +23,12 @@ from tracemill.cli.dataset.why import why
 # (name, function, example); the order here is the order in --help.
 SUBCOMMANDS: list[tuple[str, Callable[..., Any], str]] = [
     ("stats", stats, "tracemill dataset stats ~/.tracemill/datasets/NAME"),
+    ("filter", filter_rows, "tracemill dataset filter NAME --where 'calls > 0' --to ./with-calls"),
     ("merge", merge, "tracemill dataset merge NAME ./mine.jsonl --to ./merged"),
     ("split", split, "tracemill dataset split ./mine.jsonl --to ./split --valid 0.1 --test 0.1"),
     ("sample", sample, "tracemill dataset sample NAME --rows 5 --by tool"),
     ("show", show, "tracemill dataset show train:12 ~/.tracemill/datasets/NAME"),
+    ("import", import_dataset, "tracemill dataset import org/name --split train --to ./set"),
     ("why", why, "tracemill dataset why 3f2a91c0 ~/.tracemill/datasets/NAME"),
 ]
 

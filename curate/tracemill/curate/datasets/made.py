@@ -149,7 +149,7 @@ def write(plan: Plan, to: Path, home: Home, progress: Progress | None = None) ->
             FILE: (json.dumps(made.model_dump(), indent=2, ensure_ascii=False) + "\n").encode(),
             **{name: folder / name for name in long},
         }
-        _refuse_more(to, files)
+        refuse_more(to, files)
         reused = publish(to, {file.name: file for file in files}, about, "--to")
     return Written(to, made, reused, _tally(plan.dropped, "reason"), _tally(plan.dropped, "source"))
 
@@ -168,7 +168,7 @@ def refuse_input(to: Path, sources: Iterable[Opened]) -> None:
             )
 
 
-def _refuse_more(to: Path, files: Iterable[Path]) -> None:
+def refuse_more(to: Path, files: Iterable[Path]) -> None:
     """DatasetError where the folder holds rows that would stand beside those to be written."""
     ours = {file.name for file in files}
     for other in to.glob(f"*{FILES}"):
