@@ -25,6 +25,9 @@ ProgressCallback = Callable[[str, int, int], None]
 # C0 but tab and newline, DEL, C1, bidirectional controls and lone surrogates (which cannot be encoded).
 _UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
+_COLUMNS = 160
+"""How wide two texts side by side are at most."""
+
 
 def clean(text: str) -> str:
     """`text` with every character that could act on a terminal shown as its escape, such as `\\x1b`."""
@@ -84,6 +87,30 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     for row in kept:
         shown.add_row(*(Text(one_line(value)) for value in row))
     _console().print(shown)
+
+
+def columns(names: tuple[str, str], lines: Iterable[tuple[str | None, str | None, bool]]) -> None:
+    """Print two texts side by side: lines left and right, and whether they are the same.
+
+    Where they are not, `-` marks what is on the left and `+` what is on the right.
+    """
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    console = _console()
+    shown = Table(box=box.SIMPLE_HEAD, pad_edge=False, width=min(console.width, _COLUMNS))
+    for name in names:
+        shown.add_column(Text(one_line(name)), overflow="fold", ratio=1)
+    for left, right, same in lines:
+        cells = ((left, " " if same else "-", "red"), (right, " " if same else "+", "green"))
+        shown.add_row(
+            *(
+                Text("" if text is None else f"{mark} {clean(text)}", style="dim" if same else colour)
+                for text, mark, colour in cells
+            )
+        )
+    console.print(shown)
 
 
 def json_text(value: object) -> str:

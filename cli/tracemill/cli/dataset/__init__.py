@@ -11,6 +11,7 @@ from typing import Any
 
 import typer
 
+from tracemill.cli.dataset.diff import diff
 from tracemill.cli.dataset.filter import filter_rows
 from tracemill.cli.dataset.import_ import import_dataset
 from tracemill.cli.dataset.merge import merge
@@ -24,6 +25,7 @@ from tracemill.cli.dataset.why import why
 SUBCOMMANDS: list[tuple[str, Callable[..., Any], str]] = [
     ("stats", stats, "tracemill dataset stats ~/.tracemill/datasets/NAME"),
     ("filter", filter_rows, "tracemill dataset filter NAME --where 'calls > 0' --to ./with-calls"),
+    ("diff", diff, "tracemill dataset diff NAME ./mine --show 5"),
     ("merge", merge, "tracemill dataset merge NAME ./mine.jsonl --to ./merged"),
     ("split", split, "tracemill dataset split ./mine.jsonl --to ./split --valid 0.1 --test 0.1"),
     ("sample", sample, "tracemill dataset sample NAME --rows 5 --by tool"),
