@@ -1,57 +1,24 @@
-"""Two hundred live GPT-4o sessions with verified outcomes, from the spool to a data set.
-
-The file holds no tool schemas, so the names and arguments that were used stand in for them.
-"""
+"""Two hundred live GPT-4o sessions with verified outcomes, from the spool to a data set."""
 
 from __future__ import annotations
 
-import gzip
-import json
 from collections import defaultdict
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
+from airline import airline
 from conversations import record
 from tracemill.curate.export import export
 from tracemill.curate.splits import SPLITS
 from tracemill.tracer.home import Home
-from tracemill.tracer.messages import Message, Tool, ToolCall, parse_arguments
+from tracemill.tracer.messages import Message, Tool
 from tracemill.warehouse.ingest import ingest
 from tracemill.warehouse.read import query
 
 
-def neutral(openai: dict[str, Any]) -> Message:
-    message: Message = {"role": openai["role"], "content": openai.get("content") or ""}
-    if openai.get("tool_calls"):
-        message["tool_calls"] = [called(call) for call in openai["tool_calls"]]
-    if openai["role"] == "tool":
-        message["tool_call_id"], message["name"] = openai["tool_call_id"], openai["name"]
-    return message
-
-
-def called(openai: dict[str, Any]) -> ToolCall:
-    wanted = openai["function"]
-    return {"id": openai["id"], "name": wanted["name"], "arguments": parse_arguments(wanted["arguments"])}
-
-
-def used(conversations: Sequence[list[Message]]) -> list[Tool]:
-    arguments: dict[str, set[str]] = defaultdict(set)
-    for messages in conversations:
-        for message in messages:
-            for call in message.get("tool_calls", []):
-                arguments[call["name"]].update(call["arguments"])
-    return [
-        {"name": name, "description": "", "parameters": {"type": "object", "properties": {key: {} for key in sorted(keys)}}}
-        for name, keys in sorted(arguments.items())
-    ]  # fmt: skip
-
-
 def test_of_200_airline_sessions_the_84_good_ones_are_learned(home: Home, shared_data: Path) -> None:
-    with gzip.open(shared_data / "tau-bench" / "gpt-4o-airline.json.gz", "rt", encoding="utf-8") as file:
-        sessions: list[dict[str, Any]] = json.load(file)
-    talks = [[neutral(message) for message in session["traj"]] for session in sessions]
-    tools = used(talks)
+    sessions = airline(shared_data)
+    talks: list[list[Message]] = [session["messages"] for session in sessions]
+    tools: list[Tool] = sessions[0]["tools"]
     assert len(tools) == 14
     for session, messages in zip(sessions, talks, strict=True):
         task = f"airline-{session['task_id']}"

@@ -18,6 +18,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from tracemill.curate.chat.proof import Row
 from tracemill.curate.chat.structured import text_row
+from tracemill.curate.chat_lines import PAIRS
 from tracemill.curate.errors import CodecError, DatasetError
 from tracemill.curate.manifest import FILE, Manifest
 from tracemill.curate.splits import SPLITS, Split
@@ -85,13 +86,25 @@ def load(folder: Path) -> Dataset:
         data = _read(file)
         found = hashlib.sha256(data).hexdigest()
         if manifest and found != manifest.files.get(file.name):
-            raise DatasetError(
-                f"{file} is not the file that was exported: its SHA-256 differs from {FILE}; "
-                f"export again, or delete {FILE} to use your own version."
-            )
+            raise _changed(file)
         digest.update(f"{file.name} {found}\n".encode())
         rows[split] = _rows(data, split, file, manifest is None, seen)
+    _check_pairs(folder, manifest)
     return Dataset(folder, manifest, digest.hexdigest(), _rows=rows)
+
+
+def _check_pairs(folder: Path, manifest: Manifest | None) -> None:
+    """DatasetError for a file of preference pairs that is not the one that was exported."""
+    for name, digest in manifest.files.items() if manifest else ():
+        if name.endswith(PAIRS) and hashlib.sha256(_read(folder / name)).hexdigest() != digest:
+            raise _changed(folder / name)
+
+
+def _changed(file: Path) -> DatasetError:
+    return DatasetError(
+        f"{file} is not the file that was exported: its SHA-256 differs from {FILE}; "
+        f"export again, or delete {FILE} to use your own version."
+    )
 
 
 def written(folder: Path, manifest: Manifest, reused: bool) -> Dataset:
