@@ -19,11 +19,13 @@ from tracemill.cli.dataset.sample import sample
 from tracemill.cli.dataset.show import show
 from tracemill.cli.dataset.split import split
 from tracemill.cli.dataset.stats import stats
+from tracemill.cli.dataset.validate import validate
 from tracemill.cli.dataset.why import why
 
 # (name, function, example); the order here is the order in --help.
 SUBCOMMANDS: list[tuple[str, Callable[..., Any], str]] = [
     ("stats", stats, "tracemill dataset stats ~/.tracemill/datasets/NAME"),
+    ("validate", validate, "tracemill dataset validate NAME --model smollm2-135m"),
     ("filter", filter_rows, "tracemill dataset filter NAME --where 'calls > 0' --to ./with-calls"),
     ("diff", diff, "tracemill dataset diff NAME ./mine --show 5"),
     ("merge", merge, "tracemill dataset merge NAME ./mine.jsonl --to ./merged"),

@@ -66,7 +66,7 @@ def find(what: str | Path, home: Home, *, pairs: bool = False) -> Opened:
     every = [file for file in path.iterdir() if file.name.endswith(FILES) and file.is_file()]
     if not every:
         raise DatasetError(f"{path} holds no {FILES} file; give a data set folder or a JSONL file.")
-    found = every if pairs else [file for file in every if not file.name.endswith(_PAIRS)] or every
+    found = every if pairs else [file for file in every if not is_of_pairs(file.name)] or every
     return Opened(path, tuple(_in_order((split_named(file.stem), file) for file in found)))
 
 
@@ -74,6 +74,11 @@ def split_named(stem: str) -> Split:
     """The split that a file of this name (without its ending) holds."""
     known: dict[str, Split] = {**{split: split for split in SPLITS}, **_OTHER_NAMES}
     return known.get(stem.removesuffix(_PAIRS.partition(".")[0]), "train")
+
+
+def is_of_pairs(name: str) -> bool:
+    """Whether a file of this name holds the preference pairs of an export."""
+    return name.endswith(_PAIRS)
 
 
 def _in_order(files: Iterable[tuple[Split, Path]]) -> list[tuple[Split, Path]]:

@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from itertools import zip_longest
-from os.path import commonprefix
 from typing import Any
 
 import polars as pl
@@ -20,7 +19,7 @@ from tracemill.curate.chat.codec import calls_of
 from tracemill.curate.datasets.opened import Opened
 from tracemill.curate.datasets.reading import Read, read_rows, these
 from tracemill.curate.errors import CodecError
-from tracemill.tracer.messages import Message
+from tracemill.tracer.messages import Message, common_prefix
 
 _AROUND = 2
 _LONG, _EARLY, _BEFORE = 400, 100, 40
@@ -91,7 +90,7 @@ def _lines(left: str | None, right: str | None) -> Iterator[Line]:
 
 def _start(left: str, right: str) -> int:
     """Where to begin to show two lines that differ: at the start, or a little before they do."""
-    shared = len(commonprefix([left, right]))
+    shared = common_prefix(left, right)
     return shared - _BEFORE if shared > _EARLY else 0
 
 
