@@ -1,8 +1,8 @@
 """Curated sessions as a data set folder that says where every row comes from, and why the rest is not in it.
 
 In: the conversations of the warehouse's snapshot and a recipe. Out: `train.jsonl`, `valid.jsonl`,
-`test.jsonl`, `manifest.json` and `card.md` in `datasets/<name>`, written at once or not at all. The same
-conversations under the same recipe give the same folder, byte for byte.
+`test.jsonl`, `manifest.json`, `card.md` and `card.html` in `datasets/<name>`, written at once or not at all.
+The same conversations under the same recipe give the same folder, byte for byte.
 """
 
 from __future__ import annotations
@@ -13,9 +13,11 @@ from pathlib import Path
 
 import polars as pl
 
-from tracemill.curate.card import EXAMPLES, card
+from tracemill.curate.card import make as make_card
+from tracemill.curate.card.reading import Data
 from tracemill.curate.chat.template import Chat
 from tracemill.curate.dataset import Dataset, written
+from tracemill.curate.datasets.opened import Opened
 from tracemill.curate.errors import ExportError
 from tracemill.curate.folder import Content, publish
 from tracemill.curate.form import form, one_each
@@ -33,9 +35,9 @@ from tracemill.curate.recipe import Recipe, find
 from tracemill.curate.replay import apart, with_replay
 from tracemill.curate.sieve import POSITIONS, Progress
 from tracemill.curate.sources import both
-from tracemill.curate.splits import assign, leaks_among
+from tracemill.curate.splits import SPLITS, assign, leaks_among
 from tracemill.curate.steps import features_of
-from tracemill.curate.writing import first_rows, with_copies, write
+from tracemill.curate.writing import with_copies, write
 from tracemill.tracer.home import Home
 from tracemill.warehouse import lineage
 from tracemill.warehouse.read import query
@@ -90,9 +92,11 @@ def export(
         height = placed.height
         proof = Proof(base=chat.folder.name, template_sha256=chat.digest, rows=height) if chat else None
         manifest = describe(plan, name, curated.counts, made, proof)
+        opened = Opened(folder, tuple((split, files[f"{split}.jsonl"]) for split in SPLITS))
+        card = make_card([Data(manifest.name, opened, manifest)], manifest.name, chat, progress)
         about: dict[str, Content] = {
             FILE: manifest.text(),
-            "card.md": card(manifest, placed, first_rows(files["train.jsonl"], EXAMPLES)).encode(),
+            **card.pages(),
             **{file: folder / file for file in manifest.beside},
         }
         place = home.ensure(home.datasets) / manifest.name

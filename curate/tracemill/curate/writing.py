@@ -6,17 +6,12 @@ one after another, so a data set of any size needs no memory.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
-from itertools import islice
 from pathlib import Path
-from typing import cast
 
 import polars as pl
 
-from tracemill.curate.chat.proof import Row
-from tracemill.curate.chat.structured import text_row
 from tracemill.curate.form import LINES, again
 from tracemill.curate.gather import draw
 from tracemill.curate.sources import SourceOptions
@@ -60,9 +55,3 @@ def write(rows: pl.DataFrame, folder: Path) -> dict[str, Path]:
                         line = os.pread(lines.fileno(), length, start)
                         target.write(line if copy == 1 else again(line, name, copy))
     return files
-
-
-def first_rows(file: Path, number: int) -> list[Row]:
-    """The first rows of a file, as text rows."""
-    with file.open("rb") as stream:
-        return [cast(Row, text_row(json.loads(line))) for line in islice(stream, number)]

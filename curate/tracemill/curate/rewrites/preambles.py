@@ -36,11 +36,16 @@ def preambles(talk: Talk, options: PreambleOptions) -> tuple[list[Message], list
     for position in talk.assistants:
         message = talk.messages[position]
         before = _before_call(message, talk.as_found)
-        if before.strip() and (options.all or _BOILERPLATE.fullmatch(before.strip())):
+        if before.strip() and (options.all or announces(before)):
             after: Message = {**message, "content": message["content"][len(before) :]}
             messages[position] = after
             edits.append({"rewrite": "preambles", "position": position, "before": before, "after": ""})
     return messages, edits
+
+
+def announces(text: str) -> bool:
+    """Whether a text before a call is nothing but an announcement of it."""
+    return bool(text.strip()) and _BOILERPLATE.fullmatch(text.strip()) is not None
 
 
 def _before_call(message: Message, as_found: bool) -> str:
