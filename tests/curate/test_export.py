@@ -63,6 +63,7 @@ def test_an_export_keeps_what_is_worth_learning_and_says_why_not_the_rest(record
         ("outcome", 15, 13, 2, 0),
         ("calls", 13, 13, 0, 1),
         ("duplicates", 13, 12, 1, 0),
+        ("near_duplicates", 12, 12, 0, 0),
         ("branches", 12, 12, 0, 0),
         ("learnable", 12, 11, 1, 0),
         ("form", 11, 11, 0, 0),

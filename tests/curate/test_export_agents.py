@@ -100,7 +100,7 @@ def test_what_two_branches_share_is_learned_once(home: Home) -> None:
 
 def test_a_session_without_a_verdict_is_not_learned_from_until_it_is_labelled(home: Home) -> None:
     asyncio.run(searcher(home, "one").run("Find it."))
-    asyncio.run(searcher(home, "two").run("Find that."))
+    asyncio.run(searcher(home, "two").run("Where else would you look for what it says, and why there?"))
     ingest(home)
     label(home, "one", outcome="good")
     label(home, "two", outcome="bad")

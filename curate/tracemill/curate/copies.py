@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -64,16 +65,31 @@ class SuiteOptions(Options, frozen=True):
 def near_duplicates(frame: pl.LazyFrame, options: NearOptions, folder: Path | None) -> Sieved:
     """Keep the best of near copies: the most held-out pin, the best outcome, the shortest, the earliest.
 
-    Only what is near, exactly verified, to a conversation that is kept is dropped. The column `cluster` names
-    those that stay for others by themselves; where all are kept, the whole cluster by the first one in it.
+    Only what is near, exactly verified, to a conversation that is kept is dropped. A branch of the same
+    session stays, for the two share turns without being copies: the step `branches` learns those once. The
+    column `cluster` names those that stay for others by themselves; where all are kept, the whole cluster by
+    the first one in it.
     """
     rows = frame.collect()
     signatures = stacked(rows["minhash"].to_list())
     found = find(signatures, reader(rows, folder), options.threshold, _preference(rows))
     best = options.keep == "best"
+    found = replace(found, leader=_without_branches(rows, found.leader))
     judged = _with_clusters(rows, found, found.leader if best else found.cluster)
     first = pl.col("conversation_id") == pl.col("_leader")
     return sieve(judged.lazy(), "near_duplicates", first if best else pl.lit(True))
+
+
+def _without_branches(rows: pl.DataFrame, leader: Positions) -> Positions:
+    """The leaders, but for rows that share a turn with theirs in one session: those lead themselves."""
+    at = np.flatnonzero(leader != np.arange(len(leader)))
+    own, its = (rows.select("session_id", "turns")[found] for found in (at, leader[at]))
+    pairs = own.hstack(its.rename({"session_id": "its_session", "turns": "its_turns"}))
+    shared = pl.col("turns").list.set_intersection("its_turns").list.len() > 0
+    branch = pairs.select((pl.col("session_id") == pl.col("its_session")) & shared).to_series()
+    changed = leader.copy()
+    changed[at[branch.to_numpy()]] = at[branch.to_numpy()]
+    return changed
 
 
 def _preference(rows: pl.DataFrame) -> Positions:

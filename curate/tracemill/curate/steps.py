@@ -182,7 +182,11 @@ STEPS: dict[str, Step] = {
     ),
     "duplicates": Step(duplicates, "record more sessions", features=("fingerprint",)),
     "near_duplicates": Step(
-        copies.near_duplicates, "raise its threshold", copies.NearOptions, ("minhash", "extent"), texts=True
+        copies.near_duplicates,
+        "raise its threshold",
+        copies.NearOptions,
+        ("minhash", "extent", "turns"),
+        texts=True,
     ),
     "families": Step(copies.families, "raise max_per_family", copies.FamilyOptions, ("family",)),
     "against": Step(
@@ -196,7 +200,12 @@ STEPS: dict[str, Step] = {
         copies.decontaminate, "record sessions of other tasks", copies.SuiteOptions, ("prompt",)
     ),
     "branches": Step(branches, "record more sessions", features=("assistants", "turns")),
-    "balance": Step(balance, "raise its caps", BalanceOptions, ("called_tools", "call_count", "tool_count")),
+    "balance": Step(
+        balance,
+        "raise its caps",
+        BalanceOptions,
+        ("called_tools", "call_count", "tool_count", "tempting", "family"),
+    ),
     "learnable": Step(
         learnable,
         "record sessions in which the model answers or calls tools that succeed",
