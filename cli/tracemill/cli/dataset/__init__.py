@@ -11,9 +11,11 @@ from typing import Any
 
 import typer
 
+from tracemill.cli.dataset.card import card
 from tracemill.cli.dataset.diff import diff
 from tracemill.cli.dataset.filter import filter_rows
 from tracemill.cli.dataset.import_ import import_dataset
+from tracemill.cli.dataset.leaks import leaks
 from tracemill.cli.dataset.merge import merge
 from tracemill.cli.dataset.sample import sample
 from tracemill.cli.dataset.show import show
@@ -25,6 +27,7 @@ from tracemill.cli.dataset.why import why
 # (name, function, example); the order here is the order in --help.
 SUBCOMMANDS: list[tuple[str, Callable[..., Any], str]] = [
     ("stats", stats, "tracemill dataset stats ~/.tracemill/datasets/NAME"),
+    ("card", card, "tracemill dataset card ./datasets-of-others --to ./cards --open"),
     ("validate", validate, "tracemill dataset validate NAME --model smollm2-135m"),
     ("filter", filter_rows, "tracemill dataset filter NAME --where 'calls > 0' --to ./with-calls"),
     ("diff", diff, "tracemill dataset diff NAME ./mine --show 5"),
@@ -32,6 +35,7 @@ SUBCOMMANDS: list[tuple[str, Callable[..., Any], str]] = [
     ("split", split, "tracemill dataset split ./mine.jsonl --to ./split --valid 0.1 --test 0.1"),
     ("sample", sample, "tracemill dataset sample NAME --rows 5 --by tool"),
     ("show", show, "tracemill dataset show train:12 ~/.tracemill/datasets/NAME"),
+    ("leaks", leaks, "tracemill dataset leaks NAME --against suite.txt"),
     ("import", import_dataset, "tracemill dataset import org/name --split train --to ./set"),
     ("why", why, "tracemill dataset why 3f2a91c0 ~/.tracemill/datasets/NAME"),
 ]

@@ -1,0 +1,77 @@
+"""`tracemill dataset card`: a page that says what is in a data set, what looks wrong and what to do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tracemill.cli import output
+from tracemill.cli.dataset.words import AsJson
+
+
+def card(
+    data: Annotated[
+        str,
+        typer.Argument(
+            metavar="DATASET",
+            help="A data set folder, a folder of several, a JSONL file, or the name of a data set in "
+            "$TRACEMILL_HOME/datasets.",
+        ),
+    ],
+    to: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Where card.md and card.html go; by default beside the data."),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            help="Base model whose tokens are counted: smollm2-135m, a folder or a Hugging Face id."
+        ),
+    ] = None,
+    open_page: Annotated[bool, typer.Option("--open", help="Show the page in a browser.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Write card.md and card.html: what is in a data set, what looks wrong with it and what to do.
+
+    Any chat JSONL will do. Of more than 20,000 rows a sample is looked at, which the card says.
+    """
+    from tracemill.curate.card import make
+    from tracemill.curate.card.place import place, write
+    from tracemill.curate.card.reading import opened
+    from tracemill.tracer.home import Home
+
+    home = Home.find()
+    sets = opened(data, home)
+    folder = place(data, sets, to)
+    with output.progress() as progress:
+        chat = None
+        if model is not None:
+            from tracemill.curate.chat.template import Chat
+            from tracemill.train.base import resolve
+
+            chat = Chat.load(resolve(model, home, progress).path)
+        made = make(sets, sets[0].name if len(sets) == 1 else Path(data).resolve().name, chat, progress)
+    pages = write(folder, sets, made)
+    if as_json:
+        output.emit_json({"pages": pages, **made.plain()})
+    else:
+        from tracemill.curate.card.told import about, counted
+
+        output.say(about(made.facts))
+        if made.wrong:
+            output.table(
+                ("", "what looks wrong", "how often"),
+                [
+                    ("mend" if one.level == "bad" else "look", one.ill.title, counted(one))
+                    for one in made.wrong
+                ],
+            )
+        else:
+            output.say("Nothing looks wrong.")
+        output.say(f"{pages[-1]}")
+    if open_page:
+        import webbrowser
+
+        webbrowser.open(pages[-1].resolve().as_uri())
