@@ -85,6 +85,64 @@ def test_hard_negatives_have_a_floor_of_their_own() -> None:
     assert left.height == 7
 
 
+def asked(number: int, prompt: str, *tools: str, offered: bool = True) -> dict[str, Any]:
+    messages = [user(prompt), *talk(*tools)[1:]]
+    return conversation(number, messages, tools=(READ,) if offered else ())
+
+
+@pytest.mark.parametrize(
+    ("prompt", "why"),
+    [
+        ("What does read_file do?", "the prompt names the tool read_file"),
+        ("Reading files is slow, isn't it?", "the prompt names the tool read_file"),
+        ("Show recent commits (8), please", "the prompt is like one that led to a call: show recent commits (⟨number⟩)"),
+        ("Who are you?", None),
+    ],
+)  # fmt: skip
+def test_a_hard_negative_is_a_conversation_in_which_a_tool_was_tempting(prompt: str, why: str | None) -> None:
+    rows = [
+        asked(0, prompt),
+        asked(1, prompt, offered=False),
+        asked(2, "Show recent commits (4)", "read_file"),
+    ]
+    found = dict(balanced(rows).rows.select("conversation_id", "hard_negative").iter_rows())
+    assert found == {"c0": why, "c1": None, "c2": None}
+
+
+def test_hard_negatives_have_a_cap_of_their_own() -> None:
+    rows = [
+        *(asked(i, f"What does read_file do ({i})?") for i in range(8)),
+        *(asked(i, f"Who is {'x' * i}?") for i in range(8, 12)),
+    ]
+    curated = balanced(rows, max_hard_negatives=3)
+    assert curated.rows["hard_negative"].is_not_null().sum() == 3 and curated.rows.height == 7
+    reason, evidence = curated.dropped.select("reason", "evidence").row(0)
+    assert (reason, evidence) == (
+        "enough hard negatives",
+        "3 others are hard negatives and were drawn before it",
+    )
+    with pytest.raises(RecipeError, match="max_hard_negatives must not be below min_hard_negatives"):
+        parse('name = "r"\n[steps.balance]\nmax_hard_negatives = 1\nmin_hard_negatives = 2', "r")
+
+
+def test_an_export_counts_its_hard_negatives(home: Home, tmp_path: Path) -> None:
+    for number in range(6):
+        record(home, f"call{number}", chat(f"Read the file {number}.py", f"{number}.py"))
+        record(
+            home,
+            f"hard{number}",
+            [user(f"What is a file that I read number {number} of?"), assistant(f"It is {number}.")],
+        )
+    ingest(home)
+    recipe = tmp_path / "mine.toml"
+    recipe.write_text('name = "mine"\n[steps.outcome]\n[steps.balance]\nmax_hard_negatives = 4\n')
+    manifest = export(home, recipe=recipe).manifest
+    assert manifest is not None
+    assert sum(count.hard_negatives or 0 for count in manifest.splits.values()) == 4
+    plain = export(home).manifest
+    assert plain is not None and plain.splits["train"].hard_negatives is None
+
+
 def test_the_seed_decides_who_goes() -> None:
     rows = rows_of((40, ("read",)))
     first, same, other = (
@@ -109,7 +167,7 @@ def test_balance_is_blind_to_order_loses_nothing_and_settles(kinds: Any, caps: A
         direct = None
     options: dict[str, Any] = {
         "max_per_tool": tool, "max_per_category": category, "min_per_tool": floor,
-        "min_hard_negatives": hard, "max_calls": calls, "max_direct": direct,
+        "min_hard_negatives": hard, "max_calls": calls, "max_direct": direct, "max_hard_negatives": None if category is None else hard + 1,
     }  # fmt: skip
     rows = rows_of(*kinds, category="fix")
     once = balanced(rows, **options)

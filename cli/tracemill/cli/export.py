@@ -90,6 +90,9 @@ def show(dataset: Dataset) -> None:
             for split, count in manifest.splits.items()
         ],
     )
+    hard = {split: count.hard_negatives for split, count in manifest.splits.items() if count.hard_negatives}
+    if hard:
+        output.say(f"Rows in which a tool was tempting and rightly not called: {_listed(hard)}.")
     if manifest.pairs:
         output.table(
             ("split", "preference pairs"),

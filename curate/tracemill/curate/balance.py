@@ -18,9 +18,11 @@ import polars as pl
 from pydantic import Field, model_validator
 
 from tracemill.curate.sieve import Options, Sieved, sieve
+from tracemill.curate.temptation import with_hard_negatives
 
-_COLUMNS = ("conversation_id", "called_tools", "category", "project", "call_count", "tool_count")
+_COLUMNS = ("conversation_id", "called_tools", "category", "project", "call_count", "hard_negative")
 _KINDS = ("tool", "category", "project")
+_HARD = ("hard negative", "")
 
 
 class BalanceOptions(Options, frozen=True):
@@ -28,7 +30,7 @@ class BalanceOptions(Options, frozen=True):
 
     The two shares are of all that is left, give or take one, and hold where there is any of the other kind.
     A conversation is of every tool it calls. `category` is the kind of task. A hard negative is one in which
-    tools are offered and none is called.
+    a tool was tempting and none is called (`temptation.py`).
     """
 
     max_per_tool: int | None = Field(default=None, ge=1)
@@ -40,12 +42,15 @@ class BalanceOptions(Options, frozen=True):
     max_calls: float | None = Field(default=None, gt=0, lt=1)
     max_direct: float | None = Field(default=None, gt=0, lt=1)
     min_hard_negatives: int = Field(default=0, ge=0)
+    max_hard_negatives: int | None = Field(default=None, ge=0)
     seed: int = 0
 
     @model_validator(mode="after")
     def _can_be_met(self) -> BalanceOptions:
         if (self.max_calls or 1) + (self.max_direct or 1) < 1:
             raise ValueError("max_calls and max_direct together must make a whole")
+        if self.max_hard_negatives is not None and self.max_hard_negatives < self.min_hard_negatives:
+            raise ValueError("max_hard_negatives must not be below min_hard_negatives")
         return self
 
 
@@ -54,12 +59,11 @@ class _Row:
     name: str
     groups: tuple[tuple[str, str], ...]
     calls: bool
-    hard: bool
 
 
 def balance(frame: pl.LazyFrame, options: BalanceOptions) -> Sieved:
     """Keep what the caps allow and the floors ask for."""
-    rows = frame.collect()
+    rows = with_hard_negatives(frame.collect())
     given = rows.select(_COLUMNS).iter_rows(named=True)
     drawn = sorted(map(_row, given), key=lambda row: _draw(row.name, options.seed))
     safe = _floors(drawn, options)
@@ -79,8 +83,9 @@ def balance(frame: pl.LazyFrame, options: BalanceOptions) -> Sieved:
 def _row(record: Mapping[str, Any]) -> _Row:
     tools = [("tool", name) for name in record["called_tools"] or ()]
     others = [(kind, record[kind]) for kind in _KINDS[1:] if record[kind]]
-    calls = record["call_count"] > 0
-    return _Row(record["conversation_id"], (*tools, *others), calls, not calls and record["tool_count"] > 0)
+    hard = record["hard_negative"] is not None
+    groups = (*tools, *others, *([_HARD] if hard else []))
+    return _Row(record["conversation_id"], groups, record["call_count"] > 0)
 
 
 def _draw(name: str, seed: int) -> bytes:
@@ -90,25 +95,21 @@ def _draw(name: str, seed: int) -> bytes:
 def _floors(drawn: Sequence[_Row], options: BalanceOptions) -> set[str]:
     """The first conversations of each kind in the draw, as many as its floor says."""
     floors = {kind: getattr(options, f"min_per_{kind}") for kind in _KINDS}
+    floors[_HARD[0]] = options.min_hard_negatives
     counts: Counter[tuple[str, str]] = Counter()
     safe: set[str] = set()
     for row in drawn:
         needed = any(counts[group] < floors[group[0]] for group in row.groups)
-        if row.hard and counts[_HARD] < options.min_hard_negatives:
-            needed = True
         if needed:
             safe.add(row.name)
             counts.update(row.groups)
-            counts[_HARD] += row.hard
     return safe
-
-
-_HARD = ("hard negative", "")
 
 
 def _above_caps(drawn: Sequence[_Row], safe: set[str], options: BalanceOptions) -> dict[str, tuple[str, str]]:
     """What the caps leave out, and why: reason and evidence."""
     caps = {kind: getattr(options, f"max_per_{kind}") for kind in _KINDS}
+    caps[_HARD[0]] = options.max_hard_negatives
     counts = Counter(group for row in drawn if row.name in safe for group in row.groups)
     out: dict[str, tuple[str, str]] = {}
     for row in drawn:
@@ -119,8 +120,9 @@ def _above_caps(drawn: Sequence[_Row], safe: set[str], options: BalanceOptions) 
             counts.update(row.groups)
         else:
             kind, value = full
-            told = f"{caps[kind]} others of the {kind} {value!r} were drawn before it"
-            out[row.name] = (f"enough of this {kind}", told)
+            of = f"of the {kind} {value!r}" if value else f"are {kind}s and"
+            told = f"{caps[kind]} others {of} were drawn before it"
+            out[row.name] = (f"enough of this {kind}" if value else f"enough {kind}s", told)
     return out
 
 

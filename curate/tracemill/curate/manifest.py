@@ -68,7 +68,10 @@ class Source(_Record, frozen=True):
 
 
 class SplitCount(_Record, frozen=True):
-    """What is in a split: rows, sessions, assistant turns in and out of the loss, calls learned per tool."""
+    """What is in a split: rows, sessions, assistant turns in and out of the loss, calls learned per tool.
+
+    `hard_negatives`: rows in which a tool was tempting and rightly not called, where the recipe balances.
+    """
 
     rows: int
     sessions: int
@@ -76,6 +79,7 @@ class SplitCount(_Record, frozen=True):
     context: int
     categories: dict[str, int]
     tools: dict[str, int]
+    hard_negatives: int | None = None
 
 
 class Proof(_Record, frozen=True):
@@ -293,7 +297,14 @@ def _count(rows: pl.DataFrame) -> SplitCount:
         context=rows.select((pl.col("unlearned") * times).sum()).item(),
         categories=_tally(rows.with_columns(pl.col("category").fill_null("")), "category"),
         tools=_tally(called, "tools"),
+        hard_negatives=_hard_negatives(rows),
     )
+
+
+def _hard_negatives(rows: pl.DataFrame) -> int | None:
+    if "hard_negative" not in rows.columns:
+        return None
+    return rows.select((pl.col("hard_negative").is_not_null() * pl.col("copies")).sum()).item()
 
 
 def _tally(rows: pl.DataFrame, column: str) -> dict[str, int]:

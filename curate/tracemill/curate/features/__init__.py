@@ -25,6 +25,7 @@ from tracemill.curate.features import (
     likeness,
     markers,
     python2,
+    tempting,
     templates,
 )
 from tracemill.curate.features.faults import TURN_FAULTS
@@ -58,6 +59,7 @@ FEATURES: Mapping[str, Feature] = {
     "call_faults": Feature(conversation.call_faults, pl.String),
     "minhash": Feature(likeness.minhash, pl.Binary),
     "extent": Feature(likeness.extent, pl.Int64),
+    "tempting": Feature(tempting.tempting, pl.String),
     "family": Feature(templates.family, pl.String),
     "called_tools": Feature(conversation.called_tools, pl.List(pl.String)),
     "misfits": Feature(arguments.misfits, TURN_FAULTS),
