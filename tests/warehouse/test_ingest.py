@@ -13,7 +13,7 @@ from pathlib import Path
 
 import duckdb
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from session_events import AnyDict, lines, session, spool
@@ -238,7 +238,8 @@ def test_no_line_whatever_stops_ingestion(tmp_path: Path, junk: list[object], fi
         if not isinstance(value, bytes):
             spool(home, [{**event, field: value} for event in session("broken")])
     spool(home, made)
-    ingest(home)
+    # Behind a line of a newer version all of a file waits, by intent.
+    assume(not ingest(home).newer_files)
     assert one(home, "SELECT count(*) FROM responses WHERE session_id = 's1'") == 3
 
 

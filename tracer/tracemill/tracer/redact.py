@@ -29,7 +29,7 @@ from typing import Any, TypeVar, cast
 from tracemill.tracer.detect import Detector, apart, occurrences, spellings
 from tracemill.tracer.harmless import Harmless
 from tracemill.tracer.json_text import encodable, parsed, unescaped
-from tracemill.tracer.messages import Message, content_id
+from tracemill.tracer.messages import Message, compact_json, content_id
 from tracemill.tracer.secret_names import announces, is_secret_name, kind_of_field
 
 T = TypeVar("T")
@@ -38,14 +38,17 @@ SESSIONS_REMEMBERED = 256
 _SECRETS_REMEMBERED = 256
 
 _PLACEHOLDER = re.compile(r"(\[REDACTED:[a-z0-9-]+:[0-9]+\])")
-_FIXED_FIELDS = frozenset(("v", "ts", "kind", "status", "target", "outcome", "added", "path", "base"))
-"""Fields of an event that hold fixed words, names of messages, places of data sets, adapters and bases."""
+_FIXED_FIELDS = frozenset(("v", "ts", "kind", "status", "target", "outcome", "added", "path", "base", "rows"))
+"""Fields of an event that hold fixed words, names of messages, places of data sets, adapters and bases; rows
+of ids are looked at apart."""
 _ID_FIELDS = frozenset(("id", "previous"))
 """Fields of an event that hold ids; so do those whose names end in `_id`."""
+_KINDS_OF_ROWS = frozenset(("dataset", "dataset_rows"))
 _OWN_ID = re.compile("[0-9a-f]{32}")
 _PLAIN_ID = re.compile("[A-Za-z0-9_-]{1,64}")
 _SCHEMA_VALUES = frozenset(("default", "const", "enum", "example", "examples"))
 _TOLD_BY_NAME = frozenset(("password", "token", "url-password", "authorization", "option"))
+_json = compact_json()
 _TEXT_TYPES = re.compile(
     r"text/|application/(?:json|xml|yaml|x-yaml|toml|x-sh|javascript)|[\w./-]+\+(?:json|xml)",
     re.IGNORECASE,
@@ -59,6 +62,7 @@ class Redactor:
         """`environment` is where secret variables and the home are looked up, by default this process's."""
         self.detector = Detector(environment)
         self._sessions: OrderedDict[str, SessionRedactor] = OrderedDict()
+        self._latest: tuple[str, SessionRedactor] | None = None
         self._harmless = Harmless()
 
     def refresh(self) -> None:
@@ -69,6 +73,9 @@ class Redactor:
     def session(self, session_id: str) -> SessionRedactor:
         """The redactor of one session; one that was not heard of for long begins to count again."""
         self.refresh()
+        latest = self._latest
+        if latest is not None and latest[0] == session_id:
+            return latest[1]
         # Each step is atomic, so threads may share a session, and find the same one.
         found = self._sessions.get(session_id)
         if found is None:
@@ -78,6 +85,7 @@ class Redactor:
         else:
             with contextlib.suppress(KeyError):
                 self._sessions.move_to_end(session_id)
+        self._latest = session_id, found
         return found
 
     def redact(self, value: Any, session_id: str = "") -> Any:
@@ -130,16 +138,75 @@ class SessionRedactor:
         return self._settled(self._value, value)
 
     def redact_message(self, message: Message) -> Message:
-        """See `Redactor.redact_message`."""
-        return self._settled(self._message, message)
+        """See `Redactor.redact_message`; the very message where it has no secrets."""
+        return message if self._clears_message(message) else self._settled(self._message, message)
 
     def redact_event(self, event: Mapping[str, Any]) -> dict[str, Any]:
         """See `Redactor.redact_event`."""
-        return self._settled(self._event, dict(event))
+        clean = dict(event)
+        return clean if self._clears_event(clean) else self._settled(self._event, clean)
 
     def text(self, text: str) -> str:
         """See `Redactor.text`."""
         return self._settled(self._text, text)
+
+    def _clears_message(self, message: Message) -> bool:
+        """Whether one look shows that a message has no secrets."""
+        for name, item in message.items():
+            if name == "tool_calls":
+                for call in message.get("tool_calls", ()):
+                    if not (
+                        self._clears_id(call["id"])
+                        and self._clears(call["name"])
+                        and self._clears(call["arguments"])
+                    ):
+                        return False
+            elif name != "role" and not (
+                self._clears_id(item) if name == "tool_call_id" else self._clears(item)
+            ):
+                return False
+        return True
+
+    def _clears_event(self, event: dict[str, Any]) -> bool:
+        """Whether one look shows that an event has no secrets."""
+        harmless, is_variable = self._harmless.texts, self._detector.is_variable
+        for name, is_id in _fields_to_clean(tuple(event)):
+            item = event[name]
+            if item is None:
+                continue
+            if not is_id:
+                if not self._clears(item):
+                    return False
+            elif type(item) is not str or not (
+                item in harmless
+                # Most are our own, which are known at a glance.
+                or (len(item) == 32 and _OWN_ID.fullmatch(item) and not is_variable(item))
+                or self._clears_id(item)
+            ):
+                return False
+        return event["kind"] not in _KINDS_OF_ROWS
+
+    def _clears_id(self, id: Any) -> bool:
+        return type(id) is str and _clean_id(id, self._detector, self._harmless) == id
+
+    def _clears(self, value: Any) -> bool:
+        kind = type(value)
+        if kind is int or kind is float or kind is bool or value is None:
+            return True
+        if self._learned:
+            return False
+        is_json = kind is not str
+        try:
+            text: str = _json(value) if is_json else value
+        except (TypeError, ValueError, RecursionError):  # no JSON
+            return False
+        harmless = self._harmless
+        if text in harmless.texts:
+            return True
+        if not self._detector.look.clears(text, is_json=is_json):
+            return False
+        harmless.add(text)
+        return True
 
     def _settled(self, work: Callable[[T], T], value: T) -> T:
         # A password that is learned late in a value may stand in it before.
@@ -153,7 +220,16 @@ class SessionRedactor:
         clean = dict(event)
         for name, is_id in _fields_to_clean(tuple(event)):
             clean[name] = self._id(event[name]) if is_id else self._value(event[name])
+        if event["kind"] in _KINDS_OF_ROWS and isinstance(event.get("rows"), list):
+            clean["rows"] = [self._row(row) for row in event["rows"]]
         return clean
+
+    def _row(self, row: Any) -> Any:
+        """A row of a data set: ids, which must stay those of sessions."""
+        if not isinstance(row, dict):
+            return self._value(row)
+        fields = cast("dict[str, Any]", row)
+        return {name: self._id(value) for name, value in fields.items()}
 
     def _id(self, value: Any) -> Any:
         return (
@@ -314,11 +390,11 @@ def _fields_to_clean(names: tuple[str, ...]) -> tuple[tuple[str, bool], ...]:
 
 
 def _clean_id(id: str, detector: Detector, harmless: Harmless) -> str:
-    # Most ids are our own, and nothing but a secret of the environment looks like one.
-    if _OWN_ID.fullmatch(id):
-        return _other_id(id) if detector.is_variable(id) else id
     if id in harmless.texts:
         return id
+    # Most ids are our own, and nothing but a secret of the environment looks like one.
+    if len(id) == 32 and _OWN_ID.fullmatch(id):
+        return _other_id(id) if detector.is_variable(id) else id
     if detector.find(id):
         return _other_id(id)
     if _PLAIN_ID.fullmatch(id):

@@ -3,17 +3,19 @@
 In: a home, whose spool files other processes may be writing to at this moment. Out: an `IngestReport`, and
 a fresh `home.snapshot` where anything changed. One ingester works at a time (file lock). Each batch of lines
 and the byte offsets it came from are one transaction, and an event id counts once, so a kill at any moment
-costs nothing but the work of that batch. A last line without its newline waits, and so does a file from its
-first line of a newer version on; a line that is no event is put down in `bad_lines` and skipped. Events come
-in any order; `ingest.sql` says how they become rows.
+costs nothing but the work of that batch. While there is much to take in, the snapshot is made anew every few
+seconds. A last line without its newline waits, and so does a file from its first line of a newer version on;
+a line that is no event is put down in `bad_lines` and skipped. Events come in any order; `ingest.sql` and
+`lineage.sql` say how they become rows.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+import math
+import time
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from importlib import resources
 from pathlib import Path
@@ -23,8 +25,8 @@ import duckdb
 
 from tracemill.tracer import events
 from tracemill.tracer.home import Home
-from tracemill.tracer.spool import spool_files
 from tracemill.warehouse import lineage, rewrite
+from tracemill.warehouse.backlog import Backlog, Line, sizes
 from tracemill.warehouse.migrate import migrate
 from tracemill.warehouse.sweep import sweep
 from tracemill.warehouse.writing import (
@@ -40,7 +42,13 @@ from tracemill.warehouse.writing import (
 logger = logging.getLogger(__name__)
 
 BATCH_BYTES = 64 << 20
-"""How much of a spool one transaction takes; bounds memory."""
+"""How much of the spool one transaction takes at most; bounds memory."""
+
+BATCH_SECONDS = 1.0
+"""How long a transaction may take; the next batch is smaller where one took longer."""
+
+PUBLISH_SECONDS = 2.0
+"""How long rows wait for the snapshot while there are more to take in."""
 
 # The field that names the row an event is about; it must be text.
 _KEYS = {
@@ -58,12 +66,10 @@ _KEYS = {
     "git": "session_id",
     "plan": "session_id",
     "dataset": "dataset_id",
+    "dataset_rows": "part_of",
     "training": "training_id",
     "evaluation": "evaluation_id",
 }
-
-Line = tuple[str, int, str | None]
-"""File name, byte offset of the start, text (None where it is not UTF-8)."""
 
 
 @dataclass(frozen=True)
@@ -100,20 +106,30 @@ def ingest(
 def ingest_alone(home: Home, progress: Progress | None = None) -> IngestReport:
     """The same for one who holds the lock already."""
     rewrite.complete(home)
-    with opened(home.warehouse) as connection:
-        migrated = migrate(connection)
-        if migrated:
-            _look_again(connection)
-        counts = take_in(connection, home, progress)
-        forgotten = sweep(connection, home, partial(take_in, connection, home), progress)
-        if Path(f"{home.warehouse}.wal").exists():
-            # Closing does it too, but in silence where the disk is full; the copy would be stale.
-            connection.execute("CHECKPOINT")
-    rewrite.complete(home)
-    published = migrated or any(counts[:3]) or is_behind(home)
-    if published:
-        publish(home)
-    return IngestReport(*counts, forgotten=forgotten, published=published)
+    taken = Taken(sizes(home))
+    forgotten, published, pause = 0, False, PUBLISH_SECONDS
+    whole = False
+    while not whole:
+        before = taken.changes
+        with opened(home.warehouse) as connection:
+            migrated = migrate(connection)
+            if migrated:
+                _look_again(connection)
+            whole = take_in(connection, home, progress, taken, pause)
+            forgotten += sweep(connection, home, partial(take_in, connection, home), progress)
+            if Path(f"{home.warehouse}.wal").exists():
+                # Closing does it too, but in silence where the disk is full; the copy would be stale.
+                connection.execute("CHECKPOINT")
+        rewrite.complete(home)
+        if migrated or taken.changes > before or is_behind(home):
+            began = time.monotonic()
+            publish(home)
+            published = True
+            # Where a copy takes long, most of the time is still for taking in.
+            pause = max(PUBLISH_SECONDS, 3 * (time.monotonic() - began))
+    return IngestReport(
+        taken.events, len(taken.sessions), taken.bad_lines, len(taken.waiting), forgotten, published
+    )
 
 
 def _look_again(connection: duckdb.DuckDBPyConnection) -> None:
@@ -129,91 +145,67 @@ def _look_again(connection: duckdb.DuckDBPyConnection) -> None:
     )
 
 
+@dataclass
+class Taken:
+    """What an ingestion has taken in so far."""
+
+    ends: dict[str, int]
+    """How far it goes in each spool file."""
+    events: int = 0
+    bad_lines: int = 0
+    sessions: set[str] = field(default_factory=set[str])
+    waiting: set[str] = field(default_factory=set[str])
+    """Files that wait for a newer Tracemill."""
+    done: int = 0
+    """Bytes of the spool."""
+    batch: int = 4 << 20
+    """How many bytes the next transaction takes."""
+
+    @property
+    def changes(self) -> int:
+        """How many lines changed the warehouse."""
+        return self.events + self.bad_lines
+
+
 def take_in(
-    connection: duckdb.DuckDBPyConnection, home: Home, progress: Progress | None = None
-) -> tuple[int, int, int, int]:
-    """All new lines, a batch at a time; counts new events, touched sessions, bad lines, newer files.
+    connection: duckdb.DuckDBPyConnection,
+    home: Home,
+    progress: Progress | None = None,
+    taken: Taken | None = None,
+    seconds: float = math.inf,
+) -> bool:
+    """Take in new lines, a batch at a time; False where `seconds` were over before all were in.
 
     The caller holds the lock, and the schema is the newest.
     """
+    until = time.monotonic() + seconds
+    taken = taken or Taken(sizes(home))
     rows = connection.execute("SELECT file, byte_offset FROM spool_files").fetchall()
-    sizes = _sizes(home)
-    # A file that is shorter than what was read of it is another one, and read from its start.
-    offsets = {name: at for name, at in cast("list[tuple[str, int]]", rows) if at <= sizes.get(name, 0)}
-    grown = {name: size - offsets.get(name, 0) for name, size in sizes.items() if size > offsets.get(name, 0)}
-    if not grown:
-        return 0, 0, 0, 0
+    backlog = Backlog(home, dict(cast("list[tuple[str, int]]", rows)), taken.ends)
+    if not backlog:
+        return True
     _stage(connection)
-    done, new, bad = 0, 0, 0
-    sessions: set[str] = set()
-    waiting: set[str] = set()
-    for lines, reached in _batches(home, sorted(grown), offsets, waiting):
-        done += sum(reached[name] - offsets.get(name, 0) for name in reached)
-        offsets |= reached
-        fresh, touched, wrong, newer = _ingest_batch(connection, lines, reached)
-        new, bad = new + fresh, bad + wrong
-        sessions |= touched
-        waiting |= newer
-        logger.debug("%d lines of %s: %d new events, %d bad", len(lines), list(reached), fresh, wrong)
+    total = taken.done + len(backlog)
+    while backlog:
+        began, size = time.monotonic(), len(backlog)
+        if began > until:
+            return False
+        lines, reached = backlog.batch(min(taken.batch, BATCH_BYTES))
+        if lines:
+            _ingest_batch(connection, lines, reached, taken)
+        for name in taken.waiting:
+            backlog.leave(name)
+        taken.done += size - len(backlog)
+        taken.batch = _next_size(taken.batch, time.monotonic() - began)
         if progress:
-            progress("ingesting bytes", done, sum(grown.values()))
-    return new, len(sessions), bad, len(waiting)
+            progress("ingesting bytes", taken.done, total)
+    return True
 
 
-def _sizes(home: Home) -> dict[str, int]:
-    sizes: dict[str, int] = {}
-    for path in spool_files(home):
-        with suppress(FileNotFoundError):  # deleted since it was listed
-            sizes[path.name] = path.stat().st_size
-    return sizes
-
-
-def _batches(
-    home: Home, names: list[str], offsets: dict[str, int], waiting: set[str]
-) -> Iterator[tuple[list[Line], dict[str, int]]]:
-    """Batches of complete lines with the offset reached in each of their files; files in `waiting` end."""
-    lines: list[Line] = []
-    reached: dict[str, int] = {}
-    size = 0
-    for name in names:
-        path = home.spool / name
-        for start, raw in _tail(path, offsets.get(name, 0)):
-            if name in waiting:
-                break
-            lines.append((name, start, _text(raw)))
-            reached[name] = start + len(raw)
-            size += len(raw)
-            if size >= BATCH_BYTES:
-                yield lines, reached
-                lines, reached, size = [], {}, 0
-    if lines:
-        yield lines, reached
-
-
-def _tail(path: Path, offset: int) -> Iterator[tuple[int, bytes]]:
-    """The complete lines of a file from `offset` on, each with its own offset.
-
-    tracemill.tracer.spool.read_events decodes them too; DuckDB does that here, many times as fast. A file
-    that was deleted since it was listed has none.
-    """
-    try:
-        file = path.open("rb")
-    except FileNotFoundError:
-        return
-    with file:
-        file.seek(offset)
-        for raw in file:
-            if not raw.endswith(b"\n"):
-                return
-            yield offset, raw
-            offset += len(raw)
-
-
-def _text(raw: bytes) -> str | None:
-    try:
-        return raw.decode()
-    except UnicodeDecodeError:
-        return None
+def _next_size(size: int, seconds: float) -> int:
+    if seconds > BATCH_SECONDS:
+        return max(size // 2, 1 << 20)
+    return min(size * 2, BATCH_BYTES) if seconds < BATCH_SECONDS / 2 else size
 
 
 def _stage(connection: duckdb.DuckDBPyConnection) -> None:
@@ -227,28 +219,41 @@ def _stage(connection: duckdb.DuckDBPyConnection) -> None:
 
 
 def _ingest_batch(
-    connection: duckdb.DuckDBPyConnection, lines: list[Line], reached: dict[str, int]
-) -> tuple[int, set[str], int, set[str]]:
+    connection: duckdb.DuckDBPyConnection, lines: list[Line], reached: dict[str, int], taken: Taken
+) -> None:
     """One transaction: the lines become rows and the offsets move on, up to a line of a newer version."""
-    script = (resources.files("tracemill.warehouse") / "ingest.sql").read_text(encoding="utf-8")
     connection.begin()
     try:
         connection.execute("DELETE FROM lines")
         with connection.appender("lines") as appender:
             appender.append_rows(line for line in lines if line[2] is None or not line[2].isspace())
-        connection.execute(script)
-        newer = dict(cast("list[tuple[str, int]]", connection.execute("FROM newer").fetchall()))
-        connection.executemany(
-            "INSERT OR REPLACE INTO spool_files VALUES (?, ?)", list({**reached, **newer}.items())
-        )
+        connection.execute(_script("ingest.sql"))
         counted = connection.execute(
             "SELECT count(*), list(DISTINCT session_id) FILTER (session_id IS NOT NULL), "
-            "(SELECT count(*) FROM parsed WHERE fault IS NOT NULL) FROM incoming"
+            "count(*) FILTER (list_contains($made, kind)), "
+            "(SELECT count(*) FROM parsed WHERE fault IS NOT NULL) FROM incoming",
+            {"made": list(lineage.FIELDS)},
         ).fetchone()
+        events, sessions, made, bad_lines = cast("tuple[int, list[str] | None, int, int]", counted)
+        newer = dict(cast("list[tuple[str, int]]", connection.execute("FROM newer").fetchall()))
+        if made:
+            connection.execute(_script("lineage.sql"))
+        at = {**reached, **newer}
+        connection.execute(
+            "INSERT OR REPLACE INTO spool_files SELECT unnest($files), unnest($offsets)",
+            {"files": list(at), "offsets": list(at.values())},
+        )
         connection.commit()
     except BaseException:
         with suppress(duckdb.TransactionException):  # after a full disk there is nothing left to roll back
             connection.rollback()
         raise
-    new, sessions, bad = cast("tuple[int, list[str] | None, int]", counted)
-    return new, set(sessions or []), bad, set(newer)
+    taken.events += events
+    taken.bad_lines += bad_lines
+    taken.sessions.update(sessions or ())
+    taken.waiting.update(newer)
+    logger.debug("%d lines of %s: %d new events, %d bad", len(lines), list(reached), events, bad_lines)
+
+
+def _script(name: str) -> str:
+    return (resources.files("tracemill.warehouse") / name).read_text(encoding="utf-8")

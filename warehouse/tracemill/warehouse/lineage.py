@@ -2,18 +2,24 @@
 
 In: what a data set, a fine-tuning or an evaluation is, as plain dataclasses. Out: events of the kinds
 `dataset`, `training` and `evaluation`, one each with all its rows, which go through the spool like everything
-else, so that the warehouse can be rebuilt from it. `tracemill.warehouse.store` writes them.
+else, so that the warehouse can be rebuilt from it. A data set of many rows has events of the kind
+`dataset_rows` beside its own, and is known when all of them are. `tracemill.warehouse.store` writes them.
 """
 
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, field, fields, replace
+from itertools import islice
 from typing import Any
 
 from tracemill.tracer.events import VERSION, new_id
 
 Json = dict[str, Any]
+
+ROWS_PER_EVENT = 10_000
+"""How many rows of a data set one event holds at most; about 1 MB."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +39,7 @@ class Dataset:
     path: str
     content_hash: str
     recipe: Json
-    rows: list[DatasetRow]
+    rows: Iterable[DatasetRow]
     base: str | None = None
     seed: int | None = None
     counts: Json = field(default_factory=dict[str, Any])
@@ -109,13 +115,35 @@ _KINDS: dict[str, type[Dataset | Training | Evaluation]] = {
 }
 
 FIELDS: dict[str, frozenset[str]] = {
-    kind: frozenset({"v", "id", "ts", "kind"} | {column.name for column in fields(record)})
-    for kind, record in _KINDS.items()
+    **{
+        kind: frozenset({"v", "id", "ts", "kind"} | {column.name for column in fields(record)})
+        for kind, record in _KINDS.items()
+    },
+    "dataset_rows": frozenset({"v", "id", "ts", "kind", "part_of", "rows"}),
 }
-"""The fields of each kind of event made here, all of them required."""
+"""The fields of each kind of event made here, all of them required; `parts` counts the events that hold more
+rows of a data set."""
 
 
-def event(record: Dataset | Training | Evaluation) -> Json:
-    """The event that carries a record, stamped with a fresh id and the time."""
+def events_of(record: Dataset | Training | Evaluation) -> Iterator[Json]:
+    """The events that carry a record, stamped with fresh ids and the time; the rows are gone through once."""
     kind = next(kind for kind, known in _KINDS.items() if isinstance(record, known))
-    return {"v": VERSION, "id": new_id(), "ts": time.time(), "kind": kind, **asdict(record)}
+    stamp = _stamp(kind)
+    if not isinstance(record, Dataset):
+        yield stamp | asdict(record)
+        return
+    rows = iter(record.rows)
+    some, parts = _some(rows), 0
+    while more := _some(rows):
+        parts += 1
+        yield _stamp("dataset_rows") | {"part_of": stamp["id"], "rows": some}
+        some = more
+    yield stamp | asdict(replace(record, rows=[])) | {"rows": some} | ({"parts": parts} if parts else {})
+
+
+def _some(rows: Iterator[DatasetRow]) -> list[Json]:
+    return [vars(row) for row in islice(rows, ROWS_PER_EVENT)]
+
+
+def _stamp(kind: str) -> Json:
+    return {"v": VERSION, "id": new_id(), "ts": time.time(), "kind": kind}

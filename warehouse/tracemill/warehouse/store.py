@@ -6,6 +6,7 @@ that knows it. The spool stays the source of truth, and the ingester the only wr
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import cast
 
 from tracemill.tracer import events
@@ -19,18 +20,18 @@ from tracemill.warehouse.sessions import Target
 
 
 def record_dataset(home: Home, dataset: lineage.Dataset) -> None:
-    """Remember an exported data set and where each of its rows comes from."""
-    _record(home, lineage.event(dataset))
+    """Remember an exported data set and where each of its rows comes from; all of it or nothing is known."""
+    _record(home, lineage.events_of(dataset))
 
 
 def record_training(home: Home, training: lineage.Training) -> None:
     """Remember a fine-tuning and its checkpoints."""
-    _record(home, lineage.event(training))
+    _record(home, lineage.events_of(training))
 
 
 def record_evaluation(home: Home, evaluation: lineage.Evaluation) -> None:
     """Remember an evaluation and every item of it."""
-    _record(home, lineage.event(evaluation))
+    _record(home, lineage.events_of(evaluation))
 
 
 def label(
@@ -50,26 +51,24 @@ def label(
         said.append(events.outcome(session_id, outcome=outcome, score=score, source="label", note=note))
     if score is not None:
         said.append(_opinion(Target("session", session_id, session_id), score, note))
-    _record(home, *said)
+    _record(home, said)
 
 
 def rate(home: Home, target: Target, *, score: float, note: str = "") -> None:
     """Say what you think of a session, a run or a tool call; ValueError unless -1 <= score <= 1."""
-    _record(home, _opinion(target, score, note))
+    _record(home, [_opinion(target, score, note)])
 
 
 def record_check(home: Home, session_id: str, check: Check) -> None:
     """Remember a check of what a session left behind as its outcome: good if it passed."""
-    _record(
-        home,
-        events.outcome(
-            session_id,
-            outcome="good" if check.passed else "bad",
-            source="verify",
-            note=check.summary,
-            evidence=check.evidence,
-        ),
+    said = events.outcome(
+        session_id,
+        outcome="good" if check.passed else "bad",
+        source="verify",
+        note=check.summary,
+        evidence=check.evidence,
     )
+    _record(home, [said])
 
 
 def _opinion(target: Target, score: float, note: str) -> object:
@@ -78,7 +77,7 @@ def _opinion(target: Target, score: float, note: str) -> object:
     )
 
 
-def _record(home: Home, *made: object) -> None:
+def _record(home: Home, made: Iterable[object]) -> None:
     """Append events to the spool, then bring the warehouse up to date; WarehouseError if that cannot be."""
     spool = Spool(home)
     try:
