@@ -94,16 +94,18 @@ def _calls(talk: Talk) -> Iterator[tuple[str, str]]:
 
 
 def _structured(talk: Talk) -> Talk:
-    """The conversation with every call that can be read beside the text, at the same positions."""
+    """The conversation with the calls that can be read, and no others, beside the text, at their positions."""
     messages = list(talk.messages)
     for at in talk.assistants if talk.tools else ():
         message = messages[at]
-        if "tool_calls" not in message:
-            calls = calls_in(message["content"], talk.tools).calls
-            made: list[ToolCall] = [
-                {"id": "", "name": call.name, "arguments": call.arguments} for call in calls
+        if "tool_calls" in message:
+            calls = [call for call in message["tool_calls"] if isinstance(call["arguments"], dict)]
+        else:
+            found = calls_in(message["content"], talk.tools).calls
+            calls: list[ToolCall] = [
+                {"id": "", "name": call.name, "arguments": call.arguments} for call in found
             ]
-            messages[at] = {**message, "tool_calls": made} if made else message
+        messages[at] = {**message, "tool_calls": calls}
     return replace(talk, messages=messages)
 
 
