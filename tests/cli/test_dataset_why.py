@@ -206,3 +206,18 @@ def test_a_data_set_made_by_hand_tells_what_there_is(home: Home, tmp_path: Path,
     ended = tracemill("dataset", "why", "train:1", str(tmp_path))
     assert ended.code == 0, ended.err
     assert "line 1 (train)" in ended.out and "The data set has no manifest" in ended.out
+
+
+def test_a_data_set_made_of_others_tells_which(mined: Home, tmp_path: Path, tracemill: Run) -> None:
+    merged = str(tmp_path / "merged")
+    (tmp_path / "hand").mkdir()
+    hand = [{"messages": [user(f"By hand {n}"), assistant("b")]} for n in (1, 1, 2)]
+    (tmp_path / "hand" / "train.jsonl").write_text("".join(json.dumps(one) + "\n" for one in hand))
+    ended = tracemill("dataset", "merge", "mine", str(tmp_path / "hand"), "--to", merged)
+    assert ended.code == 0, ended.err
+    ended = tracemill("dataset", "why", "pinned-3", merged)
+    assert ended.code == 0, ended.err
+    assert "taken from  mine: test.jsonl, line " in ended.out
+    assert "`tracemill dataset why pinned-3 mine` tells how it came there." in ended.out
+    left = json.loads(tracemill("dataset", "why", "train:2", merged, "--json").out)
+    assert left["left"] is not None or left["taken"] is not None

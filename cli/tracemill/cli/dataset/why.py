@@ -37,6 +37,11 @@ def why(
     if as_json:
         output.emit_json(asdict(answer))
         return
+    if answer.left is not None:
+        left = answer.left
+        output.say(f"row {answer.asked}: left out by {answer.operation}", style="bold red")
+        _fact("stood in", f"{left['source']}: {left['file']}, line {left['line']} ({left['split']})")
+        _fact(left["reason"], left["evidence"])
     if answer.row is not None:
         _without_manifest(answer)
     if len(answer.ways) > 1:
@@ -50,6 +55,15 @@ def _without_manifest(answer: Answer) -> None:
     assert row is not None, "asked by whoever knows it is there"
     output.say(f"row {row.id}", style="bold green")
     _fact("stands in", f"{row.file}, line {row.line} ({row.split})")
+    if answer.taken is not None:
+        taken = answer.taken
+        place = f"{taken['file']}, line {taken['line']} ({taken['split']}), there called {taken['id']}"
+        _fact("made by", answer.operation)
+        _fact("taken from", f"{taken['source']}: {place}")
+        for key in ("task", "project", "outcome", "pin"):
+            _fact(key, taken.get(key))
+        output.say(f"`tracemill dataset why {taken['id']} {taken['source']}` tells how it came there.")
+        return
     if answer.origin is None:
         output.say("The data set has no manifest, so nothing tells where the row comes from.")
         return

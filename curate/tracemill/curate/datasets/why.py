@@ -17,6 +17,8 @@ import polars as pl
 
 from tracemill.curate.datasets import recorded
 from tracemill.curate.datasets.finding import Placed, find_row, manifest_of, with_id
+from tracemill.curate.datasets.made import listed as made_listed
+from tracemill.curate.datasets.made import made_of
 from tracemill.curate.datasets.opened import Opened
 from tracemill.curate.datasets.resolving import resolve
 from tracemill.curate.errors import DatasetError
@@ -83,8 +85,9 @@ class Way:
 class Answer:
     """What was asked for, what that is an id of, and the way of each of its conversations.
 
-    `origin` is what an import wrote down, for a data set that was imported; `row` the row of a data set
-    without a manifest, of which nothing else is known.
+    A data set without a manifest tells less: `row` is the row, `origin` what an import wrote down; of a data
+    set made of others, `operation` is what made it, and `taken` (`made.ROWS`) or `left` (`made.LEFT`) where
+    the row comes from, or why it was left out.
     """
 
     asked: str
@@ -92,13 +95,16 @@ class Answer:
     ways: list[Way] = field(default_factory=list[Way])
     row: Placed | None = None
     origin: Row | None = None
+    operation: str | None = None
+    taken: Row | None = None
+    left: Row | None = None
 
 
 def why(home: Home, data: Opened, name: str) -> Answer:
     """The way of what is called `name`; DatasetError where nobody knows that id."""
     manifest = manifest_of(data.folder)
     if manifest is None:
-        return Answer(name, "row", row=find_row(data, name), origin=_origin(data))
+        return _without_manifest(data, name)
     kind, found = resolve(home, data, manifest, name)
     if not found and kind in ("session", "run", "request", "tool call"):
         raise DatasetError(
@@ -114,6 +120,19 @@ def why(home: Home, data: Opened, name: str) -> Answer:
         for one, session in found.items()
     ]
     return Answer(name, kind, ways)
+
+
+def _without_manifest(data: Opened, name: str) -> Answer:
+    made = made_of(data.folder)
+    if made is None:
+        return Answer(name, "row", row=find_row(data, name), origin=_origin(data))
+    left = made_listed(data.folder, made, "dropped").filter(pl.col("id") == name)
+    if left.height and not with_id(data, name):
+        return Answer(name, "row", operation=made.operation, left=left.row(0, named=True))
+    row = find_row(data, name)
+    own = (pl.col("to") == row.file.stem) & (pl.col("at") == row.line)
+    taken = next(made_listed(data.folder, made).filter(own).iter_rows(named=True), None)
+    return Answer(name, "row", row=row, operation=made.operation, taken=taken)
 
 
 def _way(home: Home, data: Opened, manifest: Manifest, name: str, session: str) -> Way:
