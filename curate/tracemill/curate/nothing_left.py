@@ -22,6 +22,7 @@ from tracemill.curate.steps import STEPS
 _MENDS = {
     "read": "mend those lines, or name another source",
     "weight": "raise the weight of the source",
+    "where": "widen the condition",
     "replay": "record sessions of your own, for nothing can be replayed without",
     "form": "record sessions whose turns can be written as text",
     "proof": "use a base model whose template renders them",

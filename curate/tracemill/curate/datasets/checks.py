@@ -94,7 +94,7 @@ def _calls(talk: Talk) -> Iterator[tuple[str, str]]:
 
 
 def _structured(talk: Talk) -> Talk:
-    """The conversation with the calls that can be read, and no others, beside the text, at their positions."""
+    """The conversation with the calls that can be read, and no others, beside the text of their turns."""
     messages = list(talk.messages)
     for at in talk.assistants if talk.tools else ():
         message = messages[at]
