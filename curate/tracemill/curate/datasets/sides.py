@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
-from itertools import zip_longest
+from itertools import takewhile, zip_longest
 from typing import Any
 
 import polars as pl
@@ -36,14 +36,21 @@ class Line:
 
 
 def messages_of(data: Opened, places: pl.DataFrame) -> dict[tuple[str, int], list[Message]]:
-    """The messages of some rows (columns `file`, `line`) by their place."""
+    """The messages of some rows (columns `file`, `line`) by their place; both answers of a pair."""
     found: dict[tuple[str, int], list[Message]] = {}
     names = places.select("file", "line").rows()
     for lines, within in these(data, places):
         for at, (_, read) in zip(within, read_rows(lines), strict=True):
             if isinstance(read, Read):
-                found[names[at]] = [*read.found.talk.messages, *(read.rejected or [])]
+                found[names[at]] = _all(read)
     return found
+
+
+def _all(read: Read) -> list[Message]:
+    """The messages of a row; of a pair those of the chosen answer, then what else is rejected."""
+    chosen, rejected = read.found.talk.messages, read.rejected or []
+    same = takewhile(lambda both: both[0] == both[1], zip(chosen, rejected, strict=False))
+    return [*chosen, *rejected[len(list(same)) :]]
 
 
 def side_by_side(left: Sequence[Message], right: Sequence[Message]) -> Iterator[Line]:
