@@ -191,6 +191,23 @@ def test_the_share_of_calls_is_judged(card_of: Made, calling: int, level: str) -
     assert (found.count, found.of, found.level) == (calling, 20, level)
 
 
+def test_rows_that_are_turns_of_one_session_are_no_copies(card_of: Made) -> None:
+    prompt = topics(1)[0]
+    turns = [
+        prompt,
+        tool_call(),
+        "<tool_response>\nx\n</tool_response>",
+        f"The answer to {prompt} is here, and more of it.",
+    ]
+    rows = [said(*turns[:end], id=f"s-{end}", session_id="s") for end in (2, 4)]
+    card = card_of({"train": rows})
+    assert (of(card, "prompts").count, of(card, "near").count, card.facts.clusters) == (0, 0, [])
+    others = card_of(
+        {"train": [{**row, "id": f"x{at}", "session_id": f"x{at}"} for at, row in enumerate(rows)]}, "other"
+    )
+    assert of(others, "prompts").count == 1
+
+
 def test_leaks_between_splits_are_found_and_others_are_not(card_of: Made) -> None:
     rows = [said(prompt, f"The answer to {prompt} is here.") for prompt in topics(12)]
     card = card_of({"train": rows[:8], "valid": rows[8:]})

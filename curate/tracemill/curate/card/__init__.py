@@ -12,7 +12,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from tracemill.curate.card.advice import Finding, advice
-from tracemill.curate.card.facts import Facts, copies_of, facts, languages_of, leaks_of, without_secrets
+from tracemill.curate.card.facts import Facts, facts
+from tracemill.curate.card.groups import copies_of, languages_of, leaks_of, without_secrets
 from tracemill.curate.card.measure import measure
 from tracemill.curate.card.reading import ROWS, Data, choose
 from tracemill.curate.card.shown import Shown, texts

@@ -13,20 +13,13 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
+from tracemill.curate.card.groups import calls_of, shy
 from tracemill.curate.card.measure import Measured
 from tracemill.curate.card.reading import Rows
-from tracemill.curate.features.leftovers import PERSONAL
-from tracemill.curate.features.likeness import NEAR, Packed
-from tracemill.curate.languages import LanguageOptions, language
-from tracemill.curate.leaks import KINDS, Kind, Leak, compare
+from tracemill.curate.leaks import KINDS, Kind, Leak
 from tracemill.curate.manifest import Manifest, rows_of
-from tracemill.curate.near.candidates import Positions, stacked
-from tracemill.curate.near.clusters import find
-from tracemill.curate.near.shingled import Reader
 from tracemill.curate.splits import SPLITS
 
-LANGUAGES = 500
-"""The most prompts of a data set whose language is detected: a detector takes 2 ms for each."""
 _CLUSTERS, _MEMBERS = 8, 4
 _BINS = (0, 250, 500, 1_000, 2_000, 4_000, 8_000, 16_000, 32_000, 64_000, 128_000)
 
@@ -147,73 +140,6 @@ def facts(
     )
 
 
-def copies_of(rows: pl.DataFrame) -> pl.DataFrame:
-    """Near copies within each data set: `conversation_id`, `leader` (the row that stands for it), `alike`."""
-    schema = {"conversation_id": pl.String, "leader": pl.String, "alike": pl.Float64}
-    found = [pl.DataFrame(schema=schema)]
-    for part in rows.partition_by("data", maintain_order=True):
-        names = part["conversation_id"]
-        order = part.with_row_index("_at").sort("extent", "_at")["_at"].to_numpy()
-        rank = np.empty(len(order), np.int64)
-        rank[order] = np.arange(len(order))
-        near = find(stacked(part["minhash"].to_list()), reader(part), NEAR, rank)
-        found.append(pl.DataFrame({"conversation_id": names, "leader": names[near.leader],
-                                   "alike": near.similarity}, schema))  # fmt: skip
-    return pl.concat(found)
-
-
-def languages_of(rows: pl.DataFrame) -> pl.DataFrame:
-    """The language of at most 500 prompts of each data set: `conversation_id`, `data`, `language`."""
-    looked = (
-        rows.sort("draw")
-        .unique(["data", "prompt"], keep="first", maintain_order=True)
-        .filter(pl.int_range(pl.len()).over("data") < LANGUAGES)
-    )
-    sieved = language(looked.lazy(), LanguageOptions())
-    other = sieved.dropped.collect().select(
-        "conversation_id", _found=pl.col("reason").str.strip_prefix("language ")
-    )
-    told = (
-        pl.when(pl.col("prose").is_null())
-        .then(pl.lit("too short to tell"))
-        .otherwise(pl.lit("en, or not sure"))
-    )
-    return looked.join(other, on="conversation_id", how="left").select(
-        "conversation_id", "data", language=pl.coalesce("_found", told)
-    )
-
-
-def reader(rows: pl.DataFrame) -> Reader:
-    """Reads the shingles of `rows` by their position."""
-    shingles: list[bytes] = rows["shingles"].to_list()
-
-    def read(positions: Positions) -> Iterator[tuple[int, Packed]]:
-        yield from ((at, np.frombuffer(shingles[at], np.uint32)) for at in positions.tolist())
-
-    return read
-
-
-def calls_of(rows: pl.DataFrame) -> pl.DataFrame:
-    """A line per call that stands in the rows: `conversation_id`, `data`, `side` and the fields of a call."""
-    return (
-        rows.select("conversation_id", "data", "side", "calls")
-        .explode("calls")
-        .filter(pl.col("calls").is_not_null())
-        .unnest("calls")
-    )
-
-
-def shy(rows: pl.DataFrame) -> set[str]:
-    """Rows that hold secrets: a card may be shown around, so nothing of them stands in it."""
-    kinds = pl.col("secrets").list.set_difference(pl.lit(list(PERSONAL), pl.List(pl.String)))
-    return set(rows.filter(kinds.list.len() > 0)["conversation_id"])
-
-
-def without_secrets(rows: pl.DataFrame) -> pl.DataFrame:
-    """The rows of which texts may stand in a card."""
-    return rows.filter(~pl.col("conversation_id").is_in(sorted(shy(rows))))
-
-
 def _splits(rows: Rows, found: pl.DataFrame) -> Iterator[SplitFacts]:
     for split in SPLITS:
         lines = sum(count for (_, side), count in rows.lines.items() if side == split)
@@ -310,20 +236,3 @@ def _clusters(rows: pl.DataFrame, near: pl.DataFrame) -> Iterator[ClusterFacts]:
         texts = [Member(name, alike) for name, alike in listed if name not in hidden]
         if texts:
             yield ClusterFacts(known[leader]["data"], size, texts)
-
-
-def leaks_of(rows: pl.DataFrame) -> dict[str, tuple[Leak, ...]]:
-    """What stands in more than one split of each data set."""
-    found: dict[str, tuple[Leak, ...]] = {}
-    for part in rows.partition_by("data", maintain_order=True):
-        asked = part.select(
-            "task",
-            "prompt",
-            "minhash",
-            split="side",
-            id="conversation_id",
-            session="session_id",
-            messages="said",
-        )
-        found[part["data"][0]] = compare(asked, reader(part), ()).leaks
-    return found

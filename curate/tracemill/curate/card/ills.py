@@ -43,7 +43,7 @@ ILLS: Mapping[str, Ill] = {
         "[rewrites.markers]\nweak = true\n\n[steps.markers]\n\n[steps.near_duplicates]\n",
     ),
     "preambles": Ill(
-        "Announcements before a call", "turns", 0.01,
+        "Announcements before a call", "turns with a call", 0.01,
         '"Let me check that for you." is learned first, and at times the call never follows.',
         "Take them out; what they were is kept in the manifest.",
         "[rewrites.wire]\n\n[rewrites.preambles]\n",

@@ -10,9 +10,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from tracemill.curate.card.advice import Finding
-from tracemill.curate.card.facts import NEAR, ClusterFacts, SplitFacts
+from tracemill.curate.card.facts import ClusterFacts, SplitFacts
 from tracemill.curate.card.plain import number, percent, plain
 from tracemill.curate.card.told import LOSSES, about, counted, kept, leaks, looked_at, proof, shares
+from tracemill.curate.features.likeness import NEAR
 from tracemill.curate.splits import SPLITS
 
 if TYPE_CHECKING:

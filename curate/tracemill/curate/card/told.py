@@ -91,7 +91,7 @@ def counted(finding: Finding) -> str:
     """How often an ill is met: 12 of 345 rows (3%)."""
     if finding.ill.unit == "leaks":
         return number(finding.count)
-    return f"{number(finding.count)} of {_many(finding.of, finding.ill.unit[:-1])} ({percent(finding.share)})"
+    return f"{number(finding.count)} of {_units(finding.of, finding.ill.unit)} ({percent(finding.share)})"
 
 
 def shares(finding: Finding, sets: Sequence[str]) -> list[str]:
@@ -136,6 +136,12 @@ def _moved(facts: Facts) -> str:
         return ""
     pinned, moved = facts.pinned
     return f"Pinned by their session: {_many(pinned, 'row')}; {number(moved)} had to follow their group."
+
+
+def _units(count: int, units: str) -> str:
+    """So many of a unit: 1 row, 2 rows, 1 turn with a call."""
+    first, space, rest = units.partition(" ")
+    return f"{_many(count, first.removesuffix('s'))}{space}{rest}"
 
 
 def _many(count: int, what: str) -> str:
