@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from session_events import session, spool
 from tracemill.tracer.home import Home
-from tracemill.warehouse import store
+from tracemill.warehouse import lineage, store
 from tracemill.warehouse.errors import WarehouseError
 from tracemill.warehouse.examples import EXAMPLES
 from tracemill.warehouse.ingest import ingest
 from tracemill.warehouse.lineage import Checkpoint, Dataset, DatasetRow, Evaluation, EvaluationItem, Training
+from tracemill.warehouse.made import made_of
 from tracemill.warehouse.read import query
 
 DATASET = Dataset(
@@ -168,3 +172,64 @@ def test_an_adapter_knows_its_lineage_whatever_is_in_the_row_ids(home: Home) -> 
     odd = "quote \" and ' and \u2028 and \x00 and é" + os.sep
     store.record_dataset(home, Dataset("d", str(Path("/p")), "h", {}, [DatasetRow(odd, "train", odd)]))
     assert query(home, "SELECT row_id, session_id FROM dataset_rows").rows() == [(odd, odd)]
+
+
+ROWS = [DatasetRow(f"row{number}", "train", f"s{number % 2}") for number in range(5)]
+
+
+def test_a_data_set_of_many_rows_is_one_data_set(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lineage, "ROWS_PER_EVENT", 2)
+    store.record_dataset(home, replace(DATASET, rows=iter(ROWS)))
+    assert query(home, "FROM dataset_rows ORDER BY row_id").rows() == [
+        ("d1", row.row_id, row.split, row.session_id) for row in ROWS
+    ]
+    assert made_of(home, ["s1"])[0].rows == 2
+    store.record_dataset(home, replace(DATASET, rows=ROWS[:3]))
+    assert query(home, "SELECT count(*) FROM dataset_rows").item() == 3
+    before = recorded(home)
+    home.warehouse.unlink()
+    ingest(home)
+    assert recorded(home) == before
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 2, 0)])
+def test_a_data_set_shows_when_all_of_it_is_there(
+    home: Home, monkeypatch: pytest.MonkeyPatch, order: tuple[int, ...]
+) -> None:
+    monkeypatch.setattr(lineage, "ROWS_PER_EVENT", 2)
+    made = list(lineage.events_of(replace(DATASET, rows=ROWS)))
+    for number in order:
+        assert query_or_none(home) in (None, (0, 0))
+        spool(home, [made[number]])
+        ingest(home)
+    assert query_or_none(home) == (1, 5)
+    assert query(
+        home, "SELECT (SELECT count(*) FROM unfinished_datasets), count(*) FROM unfinished_rows"
+    ).rows() == [(0, 0)]
+
+
+def query_or_none(home: Home) -> tuple[object, ...] | None:
+    if not home.snapshot.exists():
+        return None
+    return query(home, "SELECT (SELECT count(*) FROM datasets), count(*) FROM dataset_rows").row(0)
+
+
+@pytest.mark.slow
+def test_a_million_rows_are_recorded_in_bounded_memory(home: Home) -> None:
+    ingest(home)
+    script = (
+        "import resource, time\n"
+        "from tracemill.tracer.home import Home\n"
+        "from tracemill.warehouse.lineage import Dataset, DatasetRow\n"
+        "from tracemill.warehouse.store import record_dataset\n"
+        "rows = (DatasetRow(f'{n:032x}', 'train', f'{n % 9999:032x}') for n in range(1_000_000))\n"
+        "record_dataset(Home.find(), Dataset('d1', '/d1', 'h', {}, rows))\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10, time.process_time())\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    megabytes, seconds = map(float, done.stdout.split())
+    assert query(home, "SELECT count(*), count(DISTINCT session_id) FROM dataset_rows").rows() == [
+        (1_000_000, 9999)
+    ]
+    assert megabytes < 1000
+    assert seconds < 60

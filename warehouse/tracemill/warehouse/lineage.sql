@@ -4,13 +4,14 @@
 -- A data set of many rows comes in several events, in any order.
 INSERT INTO unfinished_datasets SELECT id, event, ts FROM incoming WHERE kind = 'dataset';
 
+-- Materialized, or DuckDB would read the whole event again for each of its rows.
 INSERT INTO unfinished_rows
-SELECT part_of, id, row.row_id, row.split, row.session_id
-FROM (
-  SELECT event->>'part_of' AS part_of, id, unnest(json_transform(event->'rows',
-    '[{"row_id": "VARCHAR", "split": "VARCHAR", "session_id": "VARCHAR"}]')) AS row
+WITH parts AS MATERIALIZED (
+  SELECT event->>'part_of' AS part_of, id, json_transform(event->'rows',
+    '[{"row_id": "VARCHAR", "split": "VARCHAR", "session_id": "VARCHAR"}]') AS rows
   FROM incoming WHERE kind = 'dataset_rows'
-);
+)
+SELECT part_of, id, row.row_id, row.split, row.session_id FROM (SELECT part_of, id, unnest(rows) AS row FROM parts);
 
 CREATE OR REPLACE TEMP TABLE whole AS
 SELECT event_id, event, ts FROM unfinished_datasets

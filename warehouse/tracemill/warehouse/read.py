@@ -65,6 +65,7 @@ def connect(home: Home) -> duckdb.DuckDBPyConnection:
     connection.execute("USE traces")
     for setting in (
         "TimeZone = 'UTC'",
+        "enable_progress_bar = false",  # it goes to standard output
         "python_enable_replacements = false",  # else a query could read our own variables
         f"temp_directory = '{quoted(home.root / f'spill-{os.getpid()}')}'",
         "autoload_known_extensions = false",

@@ -67,6 +67,7 @@ def opened(path: Path) -> Generator[duckdb.DuckDBPyConnection]:
     new = not path.exists()
     connection = duckdb.connect(":memory:")
     try:
+        connection.execute("SET enable_progress_bar = false")  # it goes to standard output
         connection.execute(f"SET temp_directory = '{quoted(path)}.tmp'")
         # Attached, not opened: after a kill, DuckDB replays its log before it knows the JSON of our columns.
         connection.execute(f"ATTACH '{quoted(path)}' AS warehouse")
