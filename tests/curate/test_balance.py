@@ -95,7 +95,7 @@ def asked(number: int, prompt: str, *tools: str, offered: bool = True) -> dict[s
     [
         ("What does read_file do?", "the prompt names the tool read_file"),
         ("Reading files is slow, isn't it?", "the prompt names the tool read_file"),
-        ("Show recent commits (8), please", "the prompt is like one that led to a call: show recent commits (⟨number⟩)"),
+        ("Show recent commits (8), please", "the prompt is like one that led to a call: show recent commits ( ⟨number⟩ )"),
         ("Who are you?", None),
     ],
 )  # fmt: skip

@@ -20,7 +20,9 @@ from pydantic import Field, model_validator
 from tracemill.curate.sieve import Options, Sieved, sieve
 from tracemill.curate.temptation import with_hard_negatives
 
-_COLUMNS = ("conversation_id", "called_tools", "category", "project", "call_count", "hard_negative")
+_COLUMNS = (
+    "conversation_id", "called_tools", "category", "project", "call_count", "hard_negative", "family", "_like"
+)  # fmt: skip
 _KINDS = ("tool", "category", "project")
 _HARD = ("hard negative", "")
 
@@ -59,6 +61,8 @@ class _Row:
     name: str
     groups: tuple[tuple[str, str], ...]
     calls: bool
+    family: str | None
+    like: str | None
 
 
 def balance(frame: pl.LazyFrame, options: BalanceOptions) -> Sieved:
@@ -85,7 +89,8 @@ def _row(record: Mapping[str, Any]) -> _Row:
     others = [(kind, record[kind]) for kind in _KINDS[1:] if record[kind]]
     hard = record["hard_negative"] is not None
     groups = (*tools, *others, *([_HARD] if hard else []))
-    return _Row(record["conversation_id"], groups, record["call_count"] > 0)
+    calls = record["call_count"] > 0
+    return _Row(record["conversation_id"], groups, calls, record["family"], record["_like"])
 
 
 def _draw(name: str, seed: int) -> bytes:
@@ -98,11 +103,17 @@ def _floors(drawn: Sequence[_Row], options: BalanceOptions) -> set[str]:
     floors[_HARD[0]] = options.min_hard_negatives
     counts: Counter[tuple[str, str]] = Counter()
     safe: set[str] = set()
+    led = {row.family: row for row in reversed(drawn) if row.calls}
     for row in drawn:
-        needed = any(counts[group] < floors[group[0]] for group in row.groups)
-        if needed:
-            safe.add(row.name)
-            counts.update(row.groups)
+        needed = {group[0] for group in row.groups if counts[group] < floors[group[0]]}
+        if not needed or row.name in safe:
+            continue
+        # What makes it hard stays with it: else it would be none in the data set that is left.
+        kept = [row, *([led[row.like]] if row.like and _HARD[0] in needed else [])]
+        for one in kept:
+            if one.name not in safe:
+                safe.add(one.name)
+                counts.update(one.groups)
     return safe
 
 

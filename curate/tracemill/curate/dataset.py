@@ -62,6 +62,11 @@ class Dataset:
         """The data set's id in the warehouse: the name of its folder."""
         return self.folder.name
 
+    @property
+    def ordered(self) -> bool:
+        """Whether its recipe asked for an order of the rows, which training is then to keep."""
+        return self.manifest is not None and self.manifest.order != "as recorded"
+
     def rows(self, split: Split) -> list[Row]:
         """The rows of a split in the order of the file; empty where it has no file."""
         file = self.folder / f"{split}.jsonl"

@@ -140,6 +140,7 @@ class Manifest(_Record, frozen=True):
     files: dict[str, str]
     sources: list[SourceRead] = []
     pairs: PairCounts | None = None
+    order: str = "as recorded"
     rows: list[Source]
     dropped: list[Dropped]
     edits: list[Edited] = []
@@ -203,6 +204,7 @@ def describe(
         files=dict(made.files),
         sources=[_source(one, made.rows) for one in recipe.every_source],
         pairs=made.pairs,
+        order=recipe.order.by,
         rows=[Source.model_validate(row) for row in short.get("rows", [])],
         dropped=[Dropped.model_validate(row) for row in short.get("dropped", [])],
         edits=[Edited.model_validate(row) for row in short.get("edits", [])],

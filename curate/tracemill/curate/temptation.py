@@ -1,7 +1,8 @@
 """Hard negatives: conversations in which a tool was tempting, and rightly not called.
 
 In: conversations with the features `tempting`, `family`, `call_count` and `tool_count`. Out: the same with
-the column `hard_negative`, which says what was tempting; null for all others. A conversation without a call
+the column `hard_negative`, which says what was tempting, null for all others, and `_like`, the template of
+prompts that led to a call, where only that makes it one. A conversation without a call
 to which tools were offered is one where its prompt names a tool, or is like prompts that led to calls: half
 of the words of the two templates are the same (`features/templates.py`).
 """
@@ -16,17 +17,15 @@ _COMMON = 1000
 
 
 def with_hard_negatives(rows: pl.DataFrame) -> pl.DataFrame:
-    """`rows` with `hard_negative`."""
+    """`rows` with `hard_negative` and `_like`."""
     named = pl.format("the prompt names the tool {}", "tempting")
     like = pl.format("the prompt is like one that led to a call: {}", pl.col("_like").str.slice(0, 200))
     found = rows.join(_like(rows), on="family", how="left", maintain_order="left")
-    bare = (pl.col("call_count") == 0) & (pl.col("tool_count") > 0)
-    return found.with_columns(
-        hard_negative=pl.when(bare & pl.col("tempting").is_not_null())
-        .then(named)
-        .when(bare & pl.col("_like").is_not_null())
-        .then(like)
-    ).drop("_like")
+    named_one = pl.col("tempting").is_not_null()
+    only_like = pl.when((pl.col("call_count") == 0) & (pl.col("tool_count") > 0) & ~named_one).then("_like")
+    return found.with_columns(_like=only_like).with_columns(
+        hard_negative=pl.when(named_one).then(named).when(pl.col("_like").is_not_null()).then(like)
+    )
 
 
 def _like(rows: pl.DataFrame) -> pl.DataFrame:

@@ -105,6 +105,19 @@ def order(lengths: Sequence[int], batch_size: int, seed: int) -> Iterator[list[i
         yield from chance.sample(batches, len(batches))
 
 
+def in_order(count: int, batch_size: int, steps: int, seed: int) -> Iterator[list[int]]:
+    """Indices of `steps` batches of `count` sequences in their order, which begins anew after the last one.
+
+    Where the steps do not reach them all, a seeded sample comes in that order: a curriculum that goes from
+    short to long is to end with long ones, however few steps there are.
+    """
+    size = min(batch_size, count)
+    wanted = steps * size
+    chosen = sorted(random.Random(seed).sample(range(count), wanted)) if wanted < count else range(count)
+    for step in range(steps):
+        yield [chosen[(step * size + at) % len(chosen)] for at in range(size)]
+
+
 def make_batch(parts: Sequence[Rendered], rows: Sequence[int], shared: int, lanes: int = 1) -> Batch:
     """Batch the sequences `rows` of `parts`, the first `shared` tokens of which are the same.
 

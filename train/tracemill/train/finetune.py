@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +59,7 @@ def finetune(
     `judge_name` tells everything that decides its scores: another judge may keep another checkpoint.
     """
     chat = Chat.load(base.path)
+    settings = replace(settings, in_order=dataset.ordered)
     identity = {
         "base": base.name,
         "base_sha256": base.digest,

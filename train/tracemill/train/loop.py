@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
@@ -25,7 +25,7 @@ from mlx_lm.tuner.utils import linear_to_lora_layers
 from tracemill.curate.chat.render import Rendered
 from tracemill.train import blas
 from tracemill.train.errors import TrainError
-from tracemill.train.examples import common_prefix, make_batch, order
+from tracemill.train.examples import common_prefix, in_order, make_batch, order
 from tracemill.train.forward import Frozen, Progress, batch_loss, cut, lane_streams
 from tracemill.train.settings import Settings
 
@@ -81,10 +81,7 @@ def fit(
     outcome = Outcome({}, 0, None)
     to_score = set(settings.checkpoint_steps())
     busy = 0.0
-    batches = islice(
-        order([len(part.tokens) for part in parts], settings.batch_size, settings.seed), settings.steps
-    )
-    for step, indices in enumerate(batches, start=1):
+    for step, indices in enumerate(_batches(parts, settings), start=1):
         began = time.perf_counter()
         batch = make_batch(parts, indices, shared, len(streams))
         loss, grads = loss_and_grad(batch)
@@ -114,6 +111,13 @@ def fit(
     outcome.seconds_per_step = busy / settings.steps
     model.load_weights(list(outcome.weights.items()), strict=False)
     return outcome
+
+
+def _batches(parts: Sequence[Rendered], settings: Settings) -> Iterator[list[int]]:
+    if settings.in_order:
+        return in_order(len(parts), settings.batch_size, settings.steps, settings.seed)
+    lengths = [len(part.tokens) for part in parts]
+    return islice(order(lengths, settings.batch_size, settings.seed), settings.steps)
 
 
 def _schedule(settings: Settings) -> Callable[[mx.array], mx.array]:

@@ -29,6 +29,8 @@ class Settings:
     """How many checkpoints are scored, evenly spaced over the second half of training and at its end."""
     seed: int = 0
     """Seed of the LoRA initialisation and of the data order."""
+    in_order: bool = False
+    """Whether sequences come as the data set has them; `finetune` says so where a recipe orders its rows."""
 
     def asdict(self) -> dict[str, Any]:
         """The settings as plain values, for JSON."""
