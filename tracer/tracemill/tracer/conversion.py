@@ -167,9 +167,26 @@ def jsonable(value: object, *, keep_files: bool = False) -> Any:
 
     Images and files in it become attachments; `keep_files` is that of `payload`.
     """
-    if type(value) is str:
+    kind = type(value)
+    if kind is str:
         return value
+    if kind is dict and _is_flat(cast("dict[Any, Any]", value)):
+        return {**cast("dict[str, Any]", value)}
     return _plain(to_jsonable_python(value, by_alias=True, bytes_mode="base64", fallback=repr), keep_files)
+
+
+_FLAT = frozenset({str, int, bool, type(None)})
+_NAMES = frozenset({str})
+
+
+def _is_flat(value: dict[Any, Any]) -> bool:
+    """Whether an object is JSON already and not a file: that is how the arguments of most tools are."""
+    # `kind` is a field of every file.
+    return (
+        _FLAT.issuperset(map(type, value.values()))
+        and _NAMES.issuperset(map(type, value))
+        and "kind" not in value
+    )
 
 
 def _plain(value: Any, keep_files: bool) -> Any:

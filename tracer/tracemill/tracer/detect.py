@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from tracemill.tracer.first_look import FirstLook
 from tracemill.tracer.named_secrets import named
 from tracemill.tracer.personal_data import emails, home_names, own_home
 from tracemill.tracer.secret_names import is_secret_variable
@@ -31,6 +32,9 @@ class Detector:
         self._own_home = own_home(self._environment)
         self._seen: object = None
         self._values: tuple[str, ...] = ()
+        self._variables: frozenset[str] = frozenset()
+        self.look = FirstLook(self._known())
+        """Clears texts in which `find` would find nothing, in a tenth of the time."""
         self.refresh()
 
     def refresh(self) -> bool:
@@ -47,11 +51,16 @@ class Detector:
             for spelling in spellings(value)
         }
         self._values = tuple(sorted(values, key=len, reverse=True))
+        self._variables = frozenset(values)
+        self.look = FirstLook(self._known())
         return True
+
+    def _known(self) -> tuple[str, ...]:
+        return (*self._values, *(self._own_home.names if self._own_home else ()))
 
     def is_variable(self, text: str) -> bool:
         """Whether a text is the value of a secret variable."""
-        return text in self._values
+        return text in self._variables
 
     def find(self, text: str) -> list[Span]:
         """What must be replaced in a text."""

@@ -8,6 +8,7 @@ are used where the process has them already. The answer is the same.
 
 from __future__ import annotations
 
+import functools
 import re
 import sys
 from collections.abc import Callable, Iterable
@@ -35,6 +36,20 @@ class AnyOf:
         return any(literal in text for literal in self._literals)
 
 
+class Matches:
+    """Tells whether an expression, one that Rust understands, may match somewhere in a text."""
+
+    def __init__(self, expression: str) -> None:
+        self._expression = expression
+        self._at_once: Look | None = None
+
+    def __call__(self, text: str) -> bool:
+        """Whether it matches; where Rust cannot tell, yes."""
+        if self._at_once is None:
+            self._at_once = _rust(self._expression, _maybe)
+        return self._at_once is None or not _is_plain(text) or self._at_once(text)
+
+
 class AnyRun:
     """Tells whether so many characters of a set stand together in a text."""
 
@@ -54,16 +69,25 @@ class AnyRun:
         return self._expression.search(text) is not None
 
 
+def _maybe(_text: str) -> bool:
+    return True
+
+
 def _rust(expression: str, otherwise: Look) -> Look | None:
     """A search by Rust; `otherwise` where it cannot be had, None where it may be had later."""
     core: Any = sys.modules.get("pydantic_core")
     if core is None:
         return None
     try:
-        schema = core.core_schema.str_schema(pattern=expression, regex_engine="rust-regex", strict=True)
-        return core.SchemaValidator(schema).isinstance_python
+        return _searched(core, expression)
     except Exception:  # a version that has no such thing, or one that is half imported
         return otherwise
+
+
+@functools.lru_cache(64)
+def _searched(core: Any, expression: str) -> Look:
+    schema = core.core_schema.str_schema(pattern=expression, regex_engine="rust-regex", strict=True)
+    return core.SchemaValidator(schema).isinstance_python
 
 
 def _is_plain(text: str) -> bool:

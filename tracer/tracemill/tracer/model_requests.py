@@ -7,7 +7,6 @@ own, with what that candidate was sent; those passed over are answered by their 
 
 from __future__ import annotations
 
-import copy
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING
 from tracemill.tracer import events
 from tracemill.tracer.attempts import PASSED_OVER, Attempt, at_failure, before_answer
 from tracemill.tracer.conversion import serving_models
-from tracemill.tracer.outgoing import Outgoing
+from tracemill.tracer.outgoing import Outgoing, Request
 from tracemill.tracer.tool_calls import is_cancellation
 
 if TYPE_CHECKING:
@@ -45,7 +44,7 @@ class ModelRequests:
         self._run_id = run_id
         self._outgoing = Outgoing(journal.spool, session_id, journal.histories, keep_files=keep_files)
         self._step = -1
-        self._context: ModelRequestContext | None = None
+        self._context: Request | None = None
         self._prepared = False
         self._candidates: list[Model] = []
         self._untried: list[Model] = []
@@ -71,7 +70,7 @@ class ModelRequests:
             self._settled = 0
             self._open.clear()
         # The agent goes on to change the context it hands out.
-        self._context = copy.copy(context)
+        self._context = Request.of(context)
         self._prepared = prepared
         self._candidates = serving_models(context.model)
         self._untried = list(self._candidates)

@@ -176,8 +176,10 @@ _CONTEXTS = (
 )
 
 
+CONTEXT_HINTS = tuple(hint for _, hint, _ in _CONTEXTS)
+"""Literals (in small letters) one of which stands in every text with a secret told by a context."""
 _has_word = AnyOf(WORDS)
-_has_context = AnyOf(hint for _, hint, _ in _CONTEXTS)
+_has_context = AnyOf(CONTEXT_HINTS)
 
 
 @functools.cache

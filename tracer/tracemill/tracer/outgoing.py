@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from tracemill.tracer.conversion import (
     Dialect,
@@ -23,10 +23,34 @@ from tracemill.tracer.message_ids import Histories, History
 from tracemill.tracer.offer import Offer, but_instructions, frozen_for
 
 if TYPE_CHECKING:
-    from pydantic_ai.messages import InstructionPart, ModelResponse
+    from pydantic_ai.messages import InstructionPart, ModelMessage, ModelResponse
     from pydantic_ai.models import Model, ModelRequestContext, ModelRequestParameters
+    from pydantic_ai.settings import ModelSettings
 
     from tracemill.tracer.spool import Spool
+
+
+class Request(NamedTuple):
+    """What counts of a request."""
+
+    model: Model
+    messages: Sequence[ModelMessage]
+    model_settings: ModelSettings | None
+    model_request_parameters: ModelRequestParameters
+    attempt: int = 1
+
+    @classmethod
+    def of(cls, context: ModelRequestContext | Request) -> Request:
+        """A request as it is now: Pydantic AI changes its own object as it goes on."""
+        if isinstance(context, Request):
+            return context
+        return cls(
+            context.model,
+            context.messages,
+            context.model_settings,
+            context.model_request_parameters,
+            getattr(context, "attempt", 1),
+        )
 
 
 @dataclass(frozen=True)
@@ -56,7 +80,7 @@ class Outgoing:
         self._told: dict[str, str] = {}
         """The ids of the instructions by their text."""
 
-    def request(self, context: ModelRequestContext, model: Model, *, prepared: bool) -> Sent:
+    def request(self, context: Request, model: Model, *, prepared: bool) -> Sent:
         """The next request, to the model of `context` or another candidate of it.
 
         `prepared` says whether the messages are those that the model of `context` gets.
@@ -110,7 +134,7 @@ class Outgoing:
         }
         return [self._told[text] for text in texts]
 
-    def _offered(self, model: Model, context: ModelRequestContext) -> Offer:
+    def _offered(self, model: Model, context: Request) -> Offer:
         parameters, settings = context.model_request_parameters, context.model_settings
         state = but_instructions(parameters)
         known = self._offer

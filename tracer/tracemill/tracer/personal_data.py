@@ -100,6 +100,8 @@ _BEGINS = (
 )
 # A name may hold a dot where the path goes on; at its end `name.ext` is a file.
 _OWNER = r"(?P<inside>[^\W\d][\w.-]{0,63})(?=[/\\])|(?P<last>[^\W\d][\w-]{0,63})(?![\w(]|\.\w)"
+HOME_HINTS = ("/home/", "Users", "pytest-of-")
+"""Literals one of which stands in every text with somebody's home, but for that of the environment."""
 _HOME = re.compile(
     f"(?s:/home/{_BEGINS.format(past=6)}|/Users/{_BEGINS.format(past=7)}|pytest-of-)(?:{_OWNER})"
 )

@@ -53,8 +53,7 @@ class RecordedTools(AbstractCapability[Any]):
         handler: Callable[[str | dict[str, Any]], Awaitable[dict[str, Any]]],
     ) -> dict[str, Any]:
         """Record that a tool is called, and whether its arguments fit."""
-        run = self._run(ctx)
-        return await self._validated(run, call, functools.partial(handler, args))
+        return await self._validated(self._run(ctx), call, handler, args)
 
     async def wrap_tool_execute(
         self,
@@ -66,8 +65,7 @@ class RecordedTools(AbstractCapability[Any]):
         handler: Callable[[dict[str, Any]], Awaitable[Any]],
     ) -> Any:
         """Record that a tool is executed, and what it raised."""
-        run = self._run(ctx)
-        return await self._executed(run, call, functools.partial(handler, args), args)
+        return await self._executed(self._run(ctx), call, handler, args)
 
     async def before_tool_execute(
         self,
@@ -106,7 +104,7 @@ class RecordedTools(AbstractCapability[Any]):
         run, call = self._output_call(ctx, output_context)
         if call is None:
             return await handler(output)
-        return await self._validated(run, call, functools.partial(handler, output))
+        return await self._validated(run, call, handler, output)
 
     async def wrap_output_process(
         self,
@@ -120,7 +118,7 @@ class RecordedTools(AbstractCapability[Any]):
         run, call = self._output_call(ctx, output_context)
         if call is None:
             return await handler(output)
-        return await self._executed(run, call, functools.partial(handler, output), output)
+        return await self._executed(run, call, handler, output)
 
     async def before_output_process(
         self, ctx: RunContext[Any], *, output_context: OutputContext, output: Any
@@ -137,11 +135,11 @@ class RecordedTools(AbstractCapability[Any]):
         return output
 
     async def _validated(
-        self, run: RunRecord | None, part: ToolCallPart, work: Callable[[], Awaitable[T]]
+        self, run: RunRecord | None, part: ToolCallPart, handler: Callable[[Any], Awaitable[T]], written: Any
     ) -> T:
         call = None if run is None else self._spare(run.call_begins, part, enclosing_call(run))
         try:
-            arguments = await work()
+            arguments = await handler(written)
         except BaseException as error:
             if call is not None:
                 call.refused = self._spare(refusal, error)
@@ -151,16 +149,20 @@ class RecordedTools(AbstractCapability[Any]):
         return arguments
 
     async def _executed(
-        self, run: RunRecord | None, part: ToolCallPart, work: Callable[[], Awaitable[Any]], arguments: Any
+        self,
+        run: RunRecord | None,
+        part: ToolCallPart,
+        handler: Callable[[Any], Awaitable[Any]],
+        arguments: Any,
     ) -> Any:
         call = None if run is None else self._spare(run.call_begins, part, enclosing_call(run))
         if run is None or call is None:
-            return await work()
+            return await handler(arguments)
         call.arguments = self._spare(self._arguments, part, arguments)
         started = time.perf_counter()
         try:
             with Executing(run, call, self._spare):
-                result = await work()
+                result = await handler(arguments)
         except BaseException as error:
             self._spare(self._finish, run, call, started, functools.partial(failure, error))
             raise

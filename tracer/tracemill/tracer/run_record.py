@@ -68,7 +68,8 @@ class RunRecord:
 
     def ask(self, context: ModelRequestContext, *, prepared: bool) -> None:
         """A request is about to be sent; `prepared` says whether its messages are as the model gets them."""
-        self._requests.ask(context, prepared=prepared)
+        with self._journal.spool.together():
+            self._requests.ask(context, prepared=prepared)
 
     def settle(self, messages: Sequence[ModelMessage]) -> None:
         """What the end of a history tells of calls that nothing else told of."""
@@ -84,7 +85,8 @@ class RunRecord:
 
     def answer(self, response: ModelResponse) -> None:
         """The open request is answered; later sightings of the answer are ignored."""
-        request_id = self._requests.answer(response)
+        with self._journal.spool.together():
+            request_id = self._requests.answer(response)
         if request_id is None:
             return
         # An output tool is called while its response still streams.
@@ -212,13 +214,17 @@ class RunRecord:
         )
 
     def _open_call(self, part: ToolCallPart) -> Call | None:
-        busy = {id(executing.call) for executing in self.executing}
-        found = [
-            call
-            for call in self._calls
-            if call.tool_call_id == part.tool_call_id and not call.ended and id(call) not in busy
-        ]
-        return next((call for call in found if call.part is part), found[0] if found else None)
+        first: Call | None = None
+        for call in self._calls:
+            if call.ended or call.tool_call_id != part.tool_call_id or self._is_executing(call):
+                continue
+            if call.part is part:
+                return call
+            first = first or call
+        return first
+
+    def _is_executing(self, call: Call) -> bool:
+        return any(executing.call is call for executing in self.executing)
 
     def _adopted(self, tool_call_id: str) -> Call | None:
         """The call of an earlier run that this run answers."""

@@ -209,7 +209,10 @@ _PIECE = re.compile(r"(?:(?P<name>[a-z0-9]+)|\[(?P<set>[^\]]+)\])\{(?P<count>[0-
 # has others must be looked for everywhere.
 _RUN_CHARACTERS = "A-Za-z0-9_.~:=-"
 _SHORTEST = 20
-_RUN = re.compile(f"[{_RUN_CHARACTERS}]{{{_SHORTEST},}}")
+RUN = f"[{_RUN_CHARACTERS}]{{{_SHORTEST}}}"
+"""What stands in every text that has `long_runs`."""
+_IS_IN_RUN = re.compile(f"[{_RUN_CHARACTERS}]")
+_RUNS_APART = bytes(code if _IS_IN_RUN.match(chr(code)) else ord(" ") for code in range(256))
 _NO_NAME = re.compile("[A-Z0-9]")
 _IN_A_RUN = re.compile(f"[{_RUN_CHARACTERS}]*")
 
@@ -283,7 +286,10 @@ KINDS = frozenset(rule.kind for rule in RULES)
 _Hinted = tuple[tuple[str, int], ...]
 _RUN_HINTS: _Hinted = tuple((hint, n) for n, rule in enumerate(RULES) if rule.in_runs for hint in rule.hints)
 _HINTS: _Hinted = tuple((hint, n) for n, rule in enumerate(RULES) if not rule.in_runs for hint in rule.hints)
-_has_hint = AnyOf(hint for hint, _ in _HINTS)
+TEXT_HINTS = tuple(hint for hint, _ in _HINTS)
+"""Literals one of which stands in every text with a token that is not one of its `long_runs`."""
+_has_hint = AnyOf(TEXT_HINTS)
+_has_run_hint = AnyOf(hint for hint, _ in _RUN_HINTS)
 _has_run = AnyRun(_RUN_CHARACTERS, _SHORTEST)
 
 
@@ -291,7 +297,9 @@ def long_runs(text: str) -> str:
     """The runs of token characters in a text that are no plain names, apart; most texts have none."""
     if len(text) < _SHORTEST or not _has_run(text):
         return ""
-    return " ".join(filter(_NO_NAME.search, _RUN.findall(text)))
+    # Bytes are taken apart in a tenth of the time that an expression takes.
+    apart = text.encode("utf-8", "replace").translate(_RUNS_APART).decode().split()
+    return " ".join([run for run in apart if len(run) >= _SHORTEST and _NO_NAME.search(run)])
 
 
 def tokens(text: str, runs: str) -> Iterator[Span]:
@@ -299,7 +307,7 @@ def tokens(text: str, runs: str) -> Iterator[Span]:
     if len(text) < _SHORTEST:
         return
     found = [number for hint, number in _HINTS if hint in text] if _has_hint(text) else []
-    if runs:
+    if runs and _has_run_hint(runs):
         found += [number for hint, number in _RUN_HINTS if hint in runs]
     for number in sorted(set(found)):
         rule = RULES[number]

@@ -12,7 +12,6 @@ is no such place: what the agent is going to do is done ahead of it (`conversion
 
 from __future__ import annotations
 
-import copy
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
@@ -22,13 +21,15 @@ from typing import TYPE_CHECKING, Any
 from pydantic_ai.models import Model
 from pydantic_ai.models.wrapper import WrapperModel
 
+from tracemill.tracer.outgoing import Request
+
 if TYPE_CHECKING:
     from pydantic_ai.messages import ModelMessage, ModelResponse
     from pydantic_ai.models import ModelRequestContext, ModelRequestParameters, StreamedResponse
     from pydantic_ai.settings import ModelSettings
     from pydantic_ai.tools import RunContext
 
-Tell = Callable[["ModelRequestContext"], object]
+Tell = Callable[["ModelRequestContext | Request"], object]
 """Takes a request whose messages are those the model gets; never raises."""
 
 
@@ -136,7 +137,4 @@ class _Watched(WrapperModel):
         if self._sent:
             return
         self._sent = self._step.told = True
-        context = copy.copy(self._step.context)
-        context.model, context.messages, context.attempt = self.wrapped, messages, self._attempt
-        context.model_settings, context.model_request_parameters = settings, parameters
-        self._step.tell(context)
+        self._step.tell(Request(self.wrapped, messages, settings, parameters, self._attempt))

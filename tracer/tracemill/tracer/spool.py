@@ -1,9 +1,10 @@
 """The spool: append-only files of events, the source of truth.
 
-In: events, from any thread of a process. Out: one NDJSON line each, redacted, written with one `os.write` to
-a file of this process alone (0600), so that a killed process leaves whole lines and at most one torn one.
-Message and toolset bodies are written once per file and named by content. A spool never raises into the agent
-that writes to it: what cannot be written is counted in `dropped`, warned about once and let go.
+In: events, from any thread of a process. Out: one NDJSON line each, redacted, written by `os.write` to a file
+of this process alone (0600), so that a killed process leaves whole lines and at most one torn one. Events
+that are due at one moment are one write (`Spool.together`). Message and toolset bodies are written once per
+file and named by content. A spool never raises into the agent that writes to it: what cannot be written is
+counted in `dropped`, warned about once and let go.
 
 A file that was deleted, or whose right to be written was taken away, is left for another one: that is how
 `tracemill.warehouse.rewrite` changes what stands in a spool while agents record. The line that was being
@@ -23,7 +24,7 @@ import time
 import uuid
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -40,6 +41,16 @@ logger = logging.getLogger("tracemill")
 BODIES_REMEMBERED = 20_000
 
 _encode = compact_json()
+
+
+_Line = tuple[bytes, str | None]
+"""An event as it is written, and its session."""
+
+
+class _Waiting(threading.local):
+    """The lines that a thread will write together, while it collects them."""
+
+    lines: list[_Line] | None = None
 
 
 class Spool:
@@ -66,6 +77,7 @@ class Spool:
         self._names: dict[tuple[str, str], str] = {}
         self._bodies: set[str] = set()
         self._forgotten: frozenset[str] = frozenset()
+        self._waiting = _Waiting()
         self.path = None
         self.generation += 1
 
@@ -80,13 +92,55 @@ class Spool:
     def _write(self, event: dict[str, Any], session_id: str | None) -> bool:
         try:
             line = encode(self.redactor.redact_event(event))
-            with self._lock:
-                while not self._append(line, session_id):
-                    pass
+        except Exception as error:
+            self._let_go(error)
+            return False
+        lines = self._waiting.lines
+        if lines is None:
+            return self._put((line, session_id))
+        lines.append((line, session_id))
+        return True
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """What this thread writes inside is on disk, by one `os.write`, when it is left.
+
+        Where it is not, `generation` has gone up: nobody may rely on what was to be written.
+        """
+        if self._waiting.lines is not None:
+            yield
+            return
+        lines: list[_Line] = []
+        self._waiting.lines = lines
+        try:
+            yield
+        finally:
+            self._waiting.lines = None
+            if lines:
+                self._put_all(lines)
+
+    def _put_all(self, lines: list[_Line]) -> None:
+        try:
+            self._put_safely(lines)
+        except Exception:
+            # As many of them as can be; one that is there already counts once.
+            written = [self._put(line) for line in lines]
+            if not all(written):
+                self._forget_bodies()
+                self.generation += 1
+
+    def _put(self, line: _Line) -> bool:
+        try:
+            self._put_safely((line,))
         except Exception as error:
             self._let_go(error)
             return False
         return True
+
+    def _put_safely(self, lines: Sequence[_Line]) -> None:
+        with self._lock:
+            while not self._append(lines):
+                pass
 
     def standing(self) -> int | None:
         """The generation of the file that has what was written; None where that file is gone."""
@@ -100,7 +154,7 @@ class Spool:
         known = self._known(original)
         if known is None:
             redacted = self.redactor.redact_message(body, session_id)
-            name = original[1] if redacted == body else message_id(redacted)
+            name = original[1] if redacted is body else message_id(redacted)
             known = self._write_body(original, cast("dict[str, Any]", events.message(redacted, name)), name)
         return known
 
@@ -160,13 +214,14 @@ class Spool:
         found = os.fstat(self._descriptor)
         return found.st_nlink > 0 and bool(found.st_mode & stat.S_IWUSR)
 
-    def _append(self, line: bytes, session_id: str | None) -> bool:
-        """Append a line; False if the file may have been given up before the line was in it."""
+    def _append(self, lines: Sequence[_Line]) -> bool:
+        """Append lines; False if the file may have been given up before they were in it."""
         descriptor = self._open() if self._descriptor is None else self._descriptor
-        if session_id in self._forgotten:
+        whole = b"".join([line for line, session_id in lines if session_id not in self._forgotten])
+        if not whole:
             return True
         # A line cut short by a full disk must not swallow the next one.
-        whole = b"\n" + line if self._torn else line
+        whole = b"\n" + whole if self._torn else whole
         written = os.write(descriptor, whole)
         self._torn = written < len(whole)
         if self._torn:

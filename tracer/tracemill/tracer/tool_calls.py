@@ -64,8 +64,10 @@ class Call:
 
 def named(part: ToolCallPart, arguments: Any) -> Any:
     """Validated arguments as an object: the one argument of an output function comes without its name."""
+    if isinstance(arguments, dict):
+        return cast("Any", arguments)
     written = parse_arguments(part.args)
-    if isinstance(arguments, dict) or not isinstance(written, dict) or len(cast("Any", written)) != 1:
+    if not isinstance(written, dict) or len(cast("Any", written)) != 1:
         return cast("Any", arguments)
     return dict.fromkeys(cast("dict[str, Any]", written), arguments)
 
