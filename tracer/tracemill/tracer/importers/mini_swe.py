@@ -43,7 +43,7 @@ from tracemill.tracer.importers.mini_swe_messages import (
     written_blocks,
 )
 from tracemill.tracer.importers.options import Options
-from tracemill.tracer.importers.records import Record, Source, field_at
+from tracemill.tracer.importers.records import Record, Source, field_at, made_of_each
 from tracemill.tracer.importers.responses_items import plain_content
 from tracemill.tracer.importers.values import as_count, as_list, as_object, as_text, as_time
 from tracemill.tracer.messages import Tool, content_id
@@ -78,10 +78,7 @@ def looks_like(records: Sequence[Any]) -> bool:
 
 def read(sources: Sequence[Source], options: Options) -> Iterator[ImportedSession]:
     """A session for each trajectory; TracemillError, with the place, where a record is none."""
-    copies: Counter[str] = Counter()
-    for source in sources:
-        for record in source.records():
-            yield _session(record, source, options, copies)
+    return made_of_each(_session, sources, options)
 
 
 def _session(record: Record, source: Source, options: Options, copies: Counter[str]) -> ImportedSession:

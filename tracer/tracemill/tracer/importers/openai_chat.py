@@ -22,7 +22,7 @@ from tracemill.tracer.importers.chat_messages import (
 from tracemill.tracer.importers.described import metadata_of, outcomes_of
 from tracemill.tracer.importers.imported_session import ImportedCall, ImportedRun, ImportedSession, turns_of
 from tracemill.tracer.importers.options import Options
-from tracemill.tracer.importers.records import Record, Source, field_at, scalars
+from tracemill.tracer.importers.records import Record, Source, field_at, made_of_each, scalars
 from tracemill.tracer.importers.residue import difference, kept_names
 from tracemill.tracer.importers.stored_form import as_stored
 from tracemill.tracer.importers.values import as_list, as_object
@@ -47,10 +47,7 @@ def looks_like(records: Sequence[Any]) -> bool:
 
 def read(sources: Sequence[Source], options: Options) -> Iterator[ImportedSession]:
     """A session for each record; TracemillError, with the place, where one is none."""
-    copies: Counter[str] = Counter()
-    for source in sources:
-        for record in source.records():
-            yield _session(record, source, options, copies)
+    return made_of_each(_session, sources, options)
 
 
 def _session(record: Record, source: Source, options: Options, copies: Counter[str]) -> ImportedSession:

@@ -26,7 +26,7 @@ from tracemill.tracer.importers.pydantic_ai_parts import (
     request_messages,
     verdict_of,
 )
-from tracemill.tracer.importers.records import Record, Source, field_at
+from tracemill.tracer.importers.records import Record, Source, field_at, made_of_each
 from tracemill.tracer.importers.values import as_count, as_list, as_object, as_text, as_time
 from tracemill.tracer.messages import Message, content_id, message_id
 
@@ -64,10 +64,7 @@ def looks_like(records: Sequence[Any]) -> bool:
 
 def read(sources: Sequence[Source], options: Options) -> Iterator[ImportedSession]:
     """A session for each record; TracemillError, with the place, where one is none."""
-    copies: Counter[str] = Counter()
-    for source in sources:
-        for record in source.records():
-            yield _session(record, source, options, copies)
+    return made_of_each(_session, sources, options)
 
 
 def _is_message(item: Any) -> bool:

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from tracemill.tracer.errors import TracemillError
 from tracemill.tracer.importers import json_stream
+
+T = TypeVar("T")
+Chosen = TypeVar("Chosen")
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,16 @@ class Source:
                 yield Record(self.path, place, value)
         if not found:
             raise TracemillError(f"Cannot import {self.path}: it holds no records.")
+
+
+def made_of_each(
+    make: Callable[[Record, Source, Chosen, Counter[str]], T], sources: Sequence[Source], options: Chosen
+) -> Iterator[T]:
+    """What `make` makes of each record of each source; its counter tells apart records that are the same."""
+    copies: Counter[str] = Counter()
+    for source in sources:
+        for record in source.records():
+            yield make(record, source, options, copies)
 
 
 def fault(error: Exception) -> str:
