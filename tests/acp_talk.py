@@ -68,7 +68,7 @@ class Talk:
     def agent_answers(self, id: Any, result: AnyDict) -> list[AnyDict]:
         return self.say("agent", {"id": id, "result": result})
 
-    def open(self, session: str = "s", cwd: str = "/work") -> None:
+    def open(self, session: str = "s", cwd: str = "/project") -> None:
         """A new session."""
         self.agent_answers(
             self.client("session/new", {"cwd": cwd, "mcpServers": []}),
