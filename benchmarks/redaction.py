@@ -40,7 +40,7 @@ VERDICTS = {
     "email": "people in copyright lines, git logs and package metadata; none wrong. Of the addresses in code "
     "and tests (`user@example.com`, decorators, `git@host`) not one was touched",
     "user": "owners of homes in tracebacks and version listings of bug reports; one is a made-up project "
-    "folder (`/home/djangoprojects`), some are examples of documentation. All stay paths",
+    "folder, some are examples of documentation. All stay paths",
     "password": "fixtures of tests and examples of documentation: literals in the place of a password, not "
     "known to be harmless",
     "url-password": "examples with a password in a URL, in tests of URL validators and in documentation",

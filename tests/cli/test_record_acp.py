@@ -61,7 +61,7 @@ async def converse(command: list[str], prompts: list[str], stderr: Path) -> tupl
                 protocol_version=acp.PROTOCOL_VERSION,
                 client_info=schema.Implementation(name="test-editor", version="3"),
             )
-            session = await connection.new_session(cwd="/work/project", mcp_servers=[])
+            session = await connection.new_session(cwd="/project", mcp_servers=[])
             assert session.field_meta == {"resume_token": "resume-5d41402abc4b"}
             for text in prompts:
                 answer = await connection.prompt(session_id=session.session_id, prompt=[acp.text_block(text)])
@@ -121,7 +121,7 @@ def test_a_conversation_is_recorded_at_both_ends_and_is_one(
         assert (tool_call_id[:5], tool, matched) == ("call_", "write_file", "arguments")
     answer = "All done; the password is password='[REDACTED:password:1]'."
     assert talked[0] == [prompts[0], answer, prompts[1], answer]
-    assert told_of == [("/work/project", "coder", "test-editor", "write")]
+    assert told_of == [("/project", "coder", "test-editor", "write")]
     assert statuses == [("denied", None, '{"written": false}')]
     assert plans == [(["Write them"],), (["Write them"],)]
 
