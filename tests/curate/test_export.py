@@ -212,7 +212,10 @@ def test_nothing_to_export_is_said_with_its_mend(home: Home) -> None:
         "the first: the session is labelled bad), and the step calls the last 1 (no toolset 1); label the sessions that "
         'went well with `tracemill label`; with `keep = ["good", "bad"]` in [steps.outcome] 1 would be left.'
     )
-    with pytest.raises(ExportError, match="There is no conversation to export that meets"):
+    with pytest.raises(
+        ExportError,
+        match=r"None of the 3 conversations .* meets .*agent = 'nobody'.*; without its `where` 3 would",
+    ):
         export(home, where="agent = 'nobody'")
     assert not home.datasets.exists()
 

@@ -254,7 +254,9 @@ def test_agent_project_branch_and_time_narrow_both_kinds_of_source(home: Home, t
     ):
         dataset = export(home, recipe=recipe(tmp_path, line))
         assert sorted(row["session_id"] for row in rows(dataset).values()) == kept
-    with pytest.raises(ExportError, match="no conversation to export"):
+    with pytest.raises(
+        ExportError, match=r"meets .*branch = 'main'\); without its `branch` 2 would be read\."
+    ):
         export(home, recipe=recipe(tmp_path, 'branch = "main"'))
     write(tmp_path / "set.jsonl", talk(1, agent="x", branch="main"), talk(2, agent="y", project="it's"))
     for line, kept in (
@@ -306,7 +308,7 @@ def test_nothing_but_broken_lines_says_so(home: Home, tmp_path: Path) -> None:
     write(tmp_path / "a.jsonl", b"{\n", b"{\n")
     with pytest.raises(
         ExportError,
-        match=r"the step read dropped 2 \(not JSON 2; the first: .*a\.jsonl, line 1: .*mend those lines",
+        match=r"the step read dropped 2 \(not JSON 2; the first: .*a\.jsonl, line 1: .*write one JSON object a line",
     ):
         export(home, recipe=recipe(tmp_path, 'kind = "chat"\npath = "a.jsonl"'))
     write(tmp_path / "a.jsonl")

@@ -32,6 +32,8 @@ _OTHER_ROLES = frozenset(("developer", "function"))
 _OPTIONAL = ("run_id", "agent", "source", "task", "category", "outcome", "project", "branch")
 _HELD_OUT = ("valid", "test")
 _SPLITS = ("train", *_HELD_OUT)
+_MARKS = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16", b"\x1f\x8b": "compressed by gzip"}
+"""What a file is that begins so."""
 
 
 @dataclass(frozen=True)
@@ -201,13 +203,17 @@ def _parsed(line: bytes, number: int) -> dict[str, Any]:
     try:
         text = line.decode("utf-8-sig" if number == 1 else "utf-8")
     except UnicodeDecodeError as error:
+        begins = next((what for mark, what in _MARKS.items() if number == 1 and line.startswith(mark)), None)
+        told = f"{error.reason} at byte {error.start}"
         raise _BrokenRowError(
-            "wrong encoding", f"not UTF-8 ({error.reason} at byte {error.start})"
+            "wrong encoding", f"not UTF-8 but {begins}" if begins else f"not UTF-8 ({told})"
         ) from error
     if "\0" in text:
         raise _BrokenRowError("wrong encoding", "not UTF-8 but probably UTF-16")
     try:
         value: object = _STRICT.decode(text)
+    except json.JSONDecodeError as error:
+        raise _BrokenRowError("not JSON", f"not JSON ({error.msg} at character {error.pos + 1})") from error
     except (ValueError, RecursionError) as error:
         raise _BrokenRowError("not JSON", f"not JSON ({error})") from error
     if not isinstance(value, dict):

@@ -38,7 +38,9 @@ def refused(what: str, told: str, columns: list[str]) -> str:
     """What is wrong with a condition, with the column that was probably meant."""
     missing = re.search(r'Referenced column "([^"]+)" not found', told)
     if not missing:
-        return f"{what} cannot be asked: {' '.join(told.split())}"
+        # What follows is the whole query, with an arrow under it.
+        reason = " ".join(told.split("\n\nLINE ", maxsplit=1)[0].split()).rstrip(".!")
+        return f"{what} cannot be asked: {reason}; mend it."
     return (
         f"{what} names the column {missing[1]!r}, which does not exist"
         f"{suggest(missing[1], columns)}; the columns are {', '.join(columns)}."

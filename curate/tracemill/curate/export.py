@@ -13,6 +13,7 @@ from pathlib import Path
 
 import polars as pl
 
+from tracemill.curate.as_read import as_read
 from tracemill.curate.card import make as make_card
 from tracemill.curate.card.reading import Data
 from tracemill.curate.chat.template import Chat
@@ -21,7 +22,7 @@ from tracemill.curate.datasets.opened import Opened
 from tracemill.curate.errors import ExportError
 from tracemill.curate.folder import Content, publish
 from tracemill.curate.form import form, one_each
-from tracemill.curate.gather import Gathered, gather, scratch
+from tracemill.curate.gather import gather, scratch
 from tracemill.curate.lengths import with_tokenizer
 from tracemill.curate.manifest import FILE, Made, Manifest, Proof, describe, file_digest
 from tracemill.curate.names import NAME
@@ -29,11 +30,11 @@ from tracemill.curate.nothing_left import told
 from tracemill.curate.order import ordered
 from tracemill.curate.pairs.writing import FEATURES as PAIRED
 from tracemill.curate.pairs.writing import write_pairs
-from tracemill.curate.pipeline import Curated, put_out, sift
+from tracemill.curate.pipeline import sift
 from tracemill.curate.prepare import wanted
 from tracemill.curate.recipe import Recipe, find
 from tracemill.curate.replay import apart, with_replay
-from tracemill.curate.sieve import POSITIONS, Progress
+from tracemill.curate.sieve import Progress
 from tracemill.curate.sources import both
 from tracemill.curate.splits import SPLITS, assign, leaks_among
 from tracemill.curate.steps import features_of
@@ -72,12 +73,12 @@ def export(
         )
         own, replayed = apart(gathered.rows)
         gathered = replace(gathered, rows=own)
-        sifted = sift(_read(gathered), plan.steps, progress, folder)
+        sifted = sift(as_read(gathered), plan.steps, progress, folder)
         if plan.replay:
             sifted = with_replay(sifted, replayed, plan.replay)
         curated = form(sifted, folder, plan.format, chat, progress)
         if not curated.rows.height:
-            raise ExportError(told(plan, gathered, curated, where))
+            raise ExportError(told(home, plan, gathered, curated, where))
         placed = ordered(one_each(assign(curated.rows, plan.split)), plan.order)
         placed = with_copies(placed, plan.sources, plan.split.seed)
         _refuse_leaks(placed)
@@ -111,22 +112,6 @@ def _narrowed(recipe: Recipe, where: str | None, seed: int | None) -> Recipe:
     )
     split = recipe.split if seed is None else recipe.split.model_copy(update={"seed": seed})
     return replace(recipe, sources=sources, split=split)
-
-
-def _read(gathered: Gathered) -> Curated:
-    """What was read, and as a step each what could not be and what a weight left out."""
-    lost = [step for step in (gathered.faults, gathered.unsampled) if step.height]
-    rows = pl.concat([gathered.rows.select("conversation_id", "context"), *(_nothing(step) for step in lost)])
-    weightless = put_out("source", rows.with_columns(context=pl.lit([], POSITIONS)), rows)
-    curated = Curated(rows, gathered.faults.clear(), [], weightless)
-    for step in lost:
-        kept = curated.rows.join(step, on="conversation_id", how="anti")
-        curated = curated.after(step["step"][0], kept, step)
-    return replace(curated, rows=gathered.rows)
-
-
-def _nothing(dropped: pl.DataFrame) -> pl.DataFrame:
-    return dropped.select("conversation_id", context=pl.lit([], POSITIONS))
 
 
 def _refuse_leaks(placed: pl.DataFrame) -> None:

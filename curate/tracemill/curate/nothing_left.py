@@ -12,12 +12,16 @@ from typing import Any, Literal, cast, get_args, get_origin
 import polars as pl
 from pydantic import ValidationError
 
+from tracemill.curate.chat_lines import Found
 from tracemill.curate.gather import Gathered
 from tracemill.curate.manifest import StepCount
 from tracemill.curate.pipeline import Curated, sift
 from tracemill.curate.recipe import Recipe
 from tracemill.curate.sieve import DROPPED, Options
+from tracemill.curate.sources import SOURCE, TEXTS, SourceOptions, chunks, read_chunk, select
 from tracemill.curate.steps import STEPS
+from tracemill.tracer.home import Home
+from tracemill.warehouse.read import query
 
 _MENDS = {
     "read": "mend those lines, or name another source",
@@ -27,11 +31,22 @@ _MENDS = {
     "form": "record sessions whose turns can be written as text",
     "proof": "use a base model whose template renders them",
 }
+_READ_MENDS = {
+    "wrong encoding": "save the file as UTF-8 text",
+    "not JSON": "write one JSON object a line",
+    "not an object": "write one JSON object a line",
+    "no messages": "give every row its `messages`; `tracemill dataset import` reads rows of another shape",
+    "unknown role": "call the roles system, user, assistant and tool",
+}
+"""How to mend the faults of lines that are more than slips."""
+_CONDITIONS = ("where", "agent", "project", "branch", "since", "until")
 
 
-def told(recipe: Recipe, read: Gathered, curated: Curated, where: str | None) -> str:
+def told(home: Home, recipe: Recipe, read: Gathered, curated: Curated, where: str | None) -> str:
     """Why nothing of what was `read` is left in `curated`."""
     if not curated.counts[0].rows_in:
+        if unmet := next((one for options in recipe.sources if (one := _unmet(home, recipe, options))), None):
+            return unmet
         match = f" that meets {where!r}" if where else ""
         files = [one.path for one in recipe.sources if one.path]
         if files:
@@ -45,11 +60,46 @@ def told(recipe: Recipe, read: Gathered, curated: Curated, where: str | None) ->
     first: str = curated.dropped.filter(pl.col("step") == most.step)["evidence"][0]
     rest = "" if last is most else f", and the step {last.step} the last {last.dropped} ({_reasons(last)})"
     mend = STEPS[most.step].mend if most.step in STEPS else _MENDS[most.step]
+    if most.step == "read":
+        mend = _READ_MENDS.get(max(most.reasons, key=most.reasons.__getitem__), mend)
     return (
         f"None of {curated.counts[0].rows_in} conversations is left to learn from: the step {most.step} "
         f"dropped {most.dropped} ({_reasons(most)}; the first: {first.rstrip('.')}){rest}; "
         f"{mend}{_nearest(recipe.steps, read, most.step)}."
     )
+
+
+def _unmet(home: Home, recipe: Recipe, options: SourceOptions) -> str | None:
+    """That the condition of a source left nothing of it, and which part of it did; null where it did not."""
+    given = [key for key in _CONDITIONS if getattr(options, key) is not None]
+    if not given or (not home.snapshot.exists() and options.kind == "warehouse"):
+        return None
+    every = options.model_copy(update=dict.fromkeys(_CONDITIONS))
+    rows = pl.DataFrame() if options.kind == "warehouse" else _columns(home, recipe, every)
+
+    def held(narrowed: SourceOptions) -> int:
+        if options.kind != "warehouse":
+            return select(narrowed, rows).height
+        asked = narrowed.condition() or "true"
+        return query(home, f"SELECT count(*) FROM conversations WHERE complete AND ({asked}\n)").item()
+
+    if not (total := held(every)):
+        return None
+    parts = ((key, held(options.model_copy(update={key: None}))) for key in given)
+    most = next(((key, left) for key, left in parts if left), None)
+    nearest = f"without its `{most[0]}` {most[1]}" if most else f"without all of these {total}"
+    condition = " ".join((options.condition() or "").split())
+    return (
+        f"None of the {total} conversations of the source {options.title!r} meets {condition}; "
+        f"{nearest} would be read."
+    )
+
+
+def _columns(home: Home, recipe: Recipe, options: SourceOptions) -> pl.DataFrame:
+    """What a condition is asked over, of every row of a file that can be read."""
+    known = {name: kind for name, kind in SOURCE.items() if name not in TEXTS}
+    found = (one for chunk in chunks(options, home, recipe.base) for one in read_chunk(chunk))
+    return pl.DataFrame([one.columns for one in found if isinstance(one, Found)], known)
 
 
 def _reasons(count: StepCount) -> str:
@@ -63,7 +113,10 @@ def _nearest(steps: Mapping[str, Options], read: Gathered, most: str) -> str:
             if left := _left(read, {**steps, name: options}):
                 return f"; with `{key} = {json.dumps(value)}` in [steps.{name}] {left} would be left"
     for name in sorted(steps, key=lambda name: name != most):
-        if left := _left(read, {key: options for key, options in steps.items() if key != name}):
+        # Without it there would be rows, and nothing to learn in them.
+        if name != "learnable" and (
+            left := _left(read, {key: options for key, options in steps.items() if key != name})
+        ):
             return f"; without [steps.{name}] {left} would be left"
     return ""
 

@@ -8,7 +8,6 @@ found; structured calls (OpenAI's `tool_calls`) are read as the importers read t
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -19,7 +18,18 @@ from typing import Any, Literal, cast
 import polars as pl
 from pydantic import BaseModel, Field, model_validator
 
-from tracemill.curate.chat_lines import FILES, PAIRS, Fault, Found, Lines, read_chat, read_lines, read_record, utc
+from tracemill.curate.chat_lines import (
+    FILES,
+    PAIRS,
+    Fault,
+    Found,
+    Lines,
+    read_chat,
+    read_lines,
+    read_record,
+    utc,
+)
+from tracemill.curate.conditions import meets, refused
 from tracemill.curate.errors import RecipeError
 from tracemill.curate.features.talk import Talk
 from tracemill.curate.names import NAME, suggest
@@ -197,35 +207,12 @@ def select(options: SourceOptions, rows: pl.DataFrame) -> pl.DataFrame:
     condition = options.condition()
     if options.kind == "warehouse" or condition is None:
         return rows
-    import duckdb
-
     known = [name for name in SOURCE if name not in TEXTS]
-    asked = rows.select(known)
-    with duckdb.connect(":memory:") as connection:
-        connection.register("conversations", _Arrow(asked))
-        for setting in (
-            "python_enable_replacements = false",  # else a condition could read our own variables
-            "enable_external_access = false",
-            "lock_configuration = true",
-        ):
-            connection.execute(f"SET {setting}")
-        try:
-            found = connection.execute(
-                f"SELECT conversation_id FROM conversations WHERE {condition}"
-            ).fetchall()
-        except duckdb.Error as error:
-            raise _refused(options, str(error), known) from error
-    return rows.filter(pl.col("conversation_id").is_in([row[0] for row in found]))
+    return rows.filter(meets(rows.select(known), condition, _where(options), RecipeError))
 
 
-class _Arrow:
-    """A frame as an Arrow stream, which DuckDB reads without pyarrow; a polars frame it does not."""
-
-    def __init__(self, rows: pl.DataFrame) -> None:
-        self.rows = rows
-
-    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
-        return self.rows.__arrow_c_stream__(requested_schema)
+def _where(options: SourceOptions) -> str:
+    return f"The `where` of the source {options.title!r}"
 
 
 def _warehouse(options: SourceOptions, home: Home) -> Iterator[Table]:
@@ -257,7 +244,7 @@ def _recorded(home: Home, options: SourceOptions, limits: str) -> pl.DataFrame:
         return conversations(home, both(options.condition(), limits)).collect()
     except QueryError as error:
         columns = [name for name in SOURCE if name not in _ADDED]
-        raise _refused(options, str(error), columns) from error
+        raise RecipeError(refused(_where(options), str(error), columns)) from error
 
 
 _ADDED = ("project", "branch", "feedback", "disliked", "cut_off", "tools", "calls")
@@ -316,27 +303,17 @@ def _path(options: SourceOptions, base: Path | None) -> Path:
 def _files(path: Path, options: SourceOptions) -> list[Path]:
     ending = FILES if options.kind == "chat" else ".parquet"
     if path.is_dir():
-        named = (file for file in path.iterdir() if file.name.endswith(ending))
-        found = sorted(file for file in named if file.is_file() and not file.name.endswith(PAIRS))
+        found = sorted(
+            file
+            for file in path.iterdir()
+            if file.name.endswith(ending) and not file.name.endswith(PAIRS) and file.is_file()
+        )
         if not found:
             raise RecipeError(f"The folder {path} holds no {ending} file; mend the path of the source.")
         return found
     if not path.exists():
         raise RecipeError(f"There is no {path}; mend the path of the source {options.title!r}.")
     return [path]
-
-
-def _refused(options: SourceOptions, told: str, columns: list[str]) -> Exception:
-    """What is wrong with a condition, with the column that was probably meant."""
-    missing = re.search(r'Referenced column "([^"]+)" not found', told)
-    if not missing:
-        return RecipeError(
-            f"The `where` of the source {options.title!r} cannot be asked: {' '.join(told.split())}"
-        )
-    return RecipeError(
-        f"The `where` of the source {options.title!r} names the column {missing[1]!r}, which does not exist"
-        f"{suggest(missing[1], columns)}; the columns are {', '.join(columns)}."
-    )
 
 
 def _text(value: str) -> str:

@@ -108,7 +108,7 @@ def sieve(
             read = _asked(data, read, where, chat, progress)
         curated = form(sift(read, ours.steps, progress, folder), folder, ours.format, chat, progress)
         if not curated.rows.height:
-            raise DatasetError(told(ours, replace(gathered, rows=read.rows), curated, where))
+            raise DatasetError(told(home, ours, replace(gathered, rows=read.rows), curated, where))
         nothing = pl.lit(None, pl.String)
         placed = one_each(curated.rows).with_columns(pin=nothing, decided=nothing, by=nothing)
         placed = with_copies(placed, (), 0)
