@@ -12,13 +12,12 @@ from typing import Any, cast
 
 from tracemill.curate.chat.proof import Row, prove
 from tracemill.curate.chat.template import Chat
-from tracemill.curate.datasets.facts import calls_of_turn
+from tracemill.curate.datasets.facts import Turn
 from tracemill.curate.datasets.reading import Read
 from tracemill.curate.errors import CodecError, ProofError
 from tracemill.curate.features.arguments import misfits
 from tracemill.curate.features.conversation import weightless
 from tracemill.curate.features.talk import Talk
-from tracemill.curate.wire import calls_in
 from tracemill.tracer.messages import ToolCall
 
 MENDS: Mapping[str, str] = {
@@ -49,13 +48,13 @@ MENDS: Mapping[str, str] = {
 _MOST = 300
 
 
-def wrong_with(read: Read, chat: Chat | None = None) -> Iterator[tuple[str, str]]:
-    """Everything wrong with a row: a kind (a key of `MENDS`) and the details."""
+def wrong_with(read: Read, turns: Mapping[int, Turn], chat: Chat | None = None) -> Iterator[tuple[str, str]]:
+    """Everything wrong with a row, given its turns: a kind (a key of `MENDS`) and the details."""
     talk = read.found.talk
     yield from _turns(talk)
     yield from _weights(talk)
-    yield from _calls(talk)
-    yield from _results(talk)
+    yield from _calls(talk, turns)
+    yield from _results(talk, turns)
     if read.rejected is not None and read.rejected == talk.messages:
         yield "pair without difference", "chosen and rejected are the same messages"
     if chat is not None and (told := _unproved(chat, read)):
@@ -80,44 +79,39 @@ def _weights(talk: Talk) -> Iterator[tuple[str, str]]:
             yield "bad weight", f"message {at} has the weight {weight!r}"
 
 
-def _calls(talk: Talk) -> Iterator[tuple[str, str]]:
+def _calls(talk: Talk, turns: Mapping[int, Turn]) -> Iterator[tuple[str, str]]:
     offered = {tool["name"] for tool in talk.tools}
-    for at in talk.assistants:
-        turn = calls_of_turn(talk, at)
+    for at, turn in turns.items():
         for told in turn.errors:
             yield "unreadable call", f"message {at}: {told[:_MOST]}"
         for name in dict.fromkeys(turn.tools):
             if offered and name not in offered:
                 yield "tool not offered", f"message {at} calls {name!r}; offered are {_listed(offered)}"
-    for fault in misfits(_structured(talk)) or []:
+    for fault in misfits(_structured(talk, turns)) or []:
         yield fault["reason"], f"message {fault['turn']}: {fault['evidence']}"
 
 
-def _structured(talk: Talk) -> Talk:
+def _structured(talk: Talk, turns: Mapping[int, Turn]) -> Talk:
     """The conversation with the calls that can be read, and no others, beside the text of their turns."""
+    if not talk.tools:
+        return talk
     messages = list(talk.messages)
-    for at in talk.assistants if talk.tools else ():
-        message = messages[at]
-        if "tool_calls" in message:
-            calls = [call for call in message["tool_calls"] if isinstance(call["arguments"], dict)]
-        else:
-            found = calls_in(message["content"], talk.tools).calls
-            calls: list[ToolCall] = [
-                {"id": "", "name": call.name, "arguments": call.arguments} for call in found
-            ]
-        messages[at] = {**message, "tool_calls": calls}
+    for at, turn in turns.items():
+        calls: list[ToolCall] = [
+            {"id": "", "name": call.name, "arguments": call.arguments} for call in turn.calls
+        ]
+        messages[at] = {**messages[at], "tool_calls": calls}
     return replace(talk, messages=messages)
 
 
-def _results(talk: Talk) -> Iterator[tuple[str, str]]:
+def _results(talk: Talk, turns: Mapping[int, Turn]) -> Iterator[tuple[str, str]]:
     """Results of tools that answer no call: of its id where it has one, else of any turn before it."""
     ids: set[str] = set()
     called = False
     for at, message in enumerate(talk.messages):
         if message["role"] == "assistant":
             ids |= {call["id"] for call in message.get("tool_calls", [])}
-            turn = calls_of_turn(talk, at)
-            called = called or bool(turn.tools or turn.errors)
+            called = called or bool(turns[at].tools or turns[at].errors)
         elif message["role"] == "tool":
             name = message.get("tool_call_id")
             if name is not None and ids and name not in ids:

@@ -14,6 +14,7 @@ from typing import Any, cast
 
 import polars as pl
 
+from tracemill.curate.chat.codec import Call
 from tracemill.curate.chat.template import Chat
 from tracemill.curate.chat_lines import Fault, Lines
 from tracemill.curate.datasets.known import with_known
@@ -165,7 +166,7 @@ def _told(read: Read) -> dict[str, Any]:
 def _said(talk: Talk) -> dict[str, Any]:
     """What a conversation holds."""
     roles = [message["role"] for message in talk.messages]
-    turns = [calls_of_turn(talk, position) for position in talk.assistants]
+    turns = list(turns_of(talk).values())
     texts = {message["role"]: message["content"] for message in reversed(talk.messages)}
     return {
         "messages": len(roles),
@@ -226,8 +227,12 @@ def _exact(messages: Sequence[Message], talk: Talk) -> str:
 
 @dataclass(frozen=True)
 class Turn:
-    """The calls of an assistant turn: their tools, their wire format, and what cannot be read."""
+    """The calls of an assistant turn, the tools they name, their wire format, and what cannot be read.
 
+    `calls` lacks structured calls whose arguments are no JSON object; `tools` names them all.
+    """
+
+    calls: tuple[Call, ...]
     tools: tuple[str, ...]
     format: str | None
     errors: tuple[str, ...]
@@ -236,9 +241,17 @@ class Turn:
 def calls_of_turn(talk: Talk, position: int) -> Turn:
     """The calls of the assistant turn at `position`, structured or in whatever text."""
     message = talk.messages[position]
-    if calls := message.get("tool_calls"):
-        broken = [call["name"] for call in calls if not isinstance(call["arguments"], dict)]
+    if made := message.get("tool_calls"):
+        calls = [
+            Call(call["name"], call["arguments"]) for call in made if isinstance(call["arguments"], dict)
+        ]
+        broken = [call["name"] for call in made if not isinstance(call["arguments"], dict)]
         told = tuple(f"the arguments of a call of {name!r} are no JSON object" for name in broken)
-        return Turn(tuple(call["name"] for call in calls), STRUCTURED, told)
+        return Turn(tuple(calls), tuple(call["name"] for call in made), STRUCTURED, told)
     parsed = calls_in(message["content"], talk.tools)
-    return Turn(tuple(call.name for call in parsed.calls), parsed.format, parsed.errors)
+    return Turn(parsed.calls, tuple(call.name for call in parsed.calls), parsed.format, parsed.errors)
+
+
+def turns_of(talk: Talk) -> dict[int, Turn]:
+    """The calls of every assistant turn, by its position."""
+    return {position: calls_of_turn(talk, position) for position in talk.assistants}

@@ -7,14 +7,14 @@ In: the files of a data set of any size, and perhaps the chat template that toke
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from tracemill.curate.chat.template import Chat
 from tracemill.curate.chat_lines import FILES, Fault, Lines
 from tracemill.curate.datasets.checks import MENDS, wrong_with
-from tracemill.curate.datasets.facts import calls_of_turn
+from tracemill.curate.datasets.facts import Turn, turns_of
 from tracemill.curate.datasets.made import made_of
 from tracemill.curate.datasets.opened import Opened, is_of_pairs
 from tracemill.curate.datasets.reading import Read, chunks, read_rows
@@ -82,9 +82,10 @@ class _Check:
                 continue
             if read.own_id is not None:
                 part.ids.append((read.own_id, number))
-            for name in _formats(read):
+            turns = turns_of(read.found.talk)
+            for name in _formats(read, turns.values()):
                 part.formats.setdefault(name, []).append(number)
-            part.found.extend((kind, number, told) for kind, told in wrong_with(read, self.chat))
+            part.found.extend((kind, number, told) for kind, told in wrong_with(read, turns, self.chat))
         return part
 
 
@@ -131,10 +132,8 @@ def validate(
     return checked
 
 
-def _formats(read: Read) -> set[str]:
+def _formats(read: Read, turns: Iterable[Turn]) -> set[str]:
     """The formats that a row is in: those of its calls, and whether it is a conversation or a pair."""
-    talk = read.found.talk
-    turns = [calls_of_turn(talk, at) for at in talk.assistants]
     found = {turn.format for turn in turns if turn.format and turn.tools}
     return found | {_CONVERSATION if read.rejected is None else _PAIR}
 
