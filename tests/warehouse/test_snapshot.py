@@ -12,6 +12,8 @@ from filelock import FileLock
 
 from session_events import lines, session, spool
 from tracemill.tracer.home import Home
+from tracemill.warehouse import ingest as ingestion
+from tracemill.warehouse.backlog import Backlog, sizes
 from tracemill.warehouse.errors import WarehouseError
 from tracemill.warehouse.ingest import ingest
 from tracemill.warehouse.read import connect, query
@@ -107,6 +109,35 @@ def test_an_ingester_killed_after_its_commit_costs_nothing(home: Home, rows_befo
     assert Path(f"{home.warehouse}.wal").exists()
     assert ingest(home).published
     assert count(home) == 3 + rows_before
+
+
+def test_what_is_taken_in_shows_before_all_of_it_is(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ingestion, "BATCH_BYTES", 40_000)
+    monkeypatch.setattr(ingestion, "PUBLISH_SECONDS", 0.0)
+    for number in range(4):
+        spool(home, *(session(f"s{number}-{at}", steps=9) for at in range(30)), file=f"{number}.ndjson")
+    seen: list[tuple[int, int, int]] = []
+
+    def look(_: str, done: int, total: int) -> None:
+        seen.append((done, total, count(home) if home.snapshot.exists() else 0))
+
+    assert ingest(home, look).sessions == 120
+    counts = [shown for *_, shown in seen]
+    assert counts == sorted(counts)
+    assert len(set(counts)) > 2
+    assert {total for _, total, _ in seen} == {seen[-1][0]}
+    assert count(home) == 120
+
+
+def test_files_take_turns(home: Home) -> None:
+    for name in "abc":
+        spool(home, *(session(f"{name}{at}") for at in range(5)), file=f"{name}.ndjson")
+    backlog = Backlog(home, {}, sizes(home))
+    assert {name for name, *_ in backlog.batch(3000)[0]} == {"a.ndjson", "b.ndjson", "c.ndjson"}
+    read: dict[str, int] = {}
+    while backlog:
+        read |= backlog.batch(3000)[1]
+    assert read == sizes(home)
 
 
 @pytest.mark.parametrize("moment", [0.0, 0.1, 0.3])

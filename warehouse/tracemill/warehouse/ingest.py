@@ -188,8 +188,6 @@ def take_in(
     total = taken.done + len(backlog)
     while backlog:
         began, size = time.monotonic(), len(backlog)
-        if began > until:
-            return False
         lines, reached = backlog.batch(min(taken.batch, BATCH_BYTES))
         if lines:
             _ingest_batch(connection, lines, reached, taken)
@@ -199,6 +197,8 @@ def take_in(
         taken.batch = _next_size(taken.batch, time.monotonic() - began)
         if progress:
             progress("ingesting bytes", taken.done, total)
+        if backlog and time.monotonic() > until:
+            return False
     return True
 
 
