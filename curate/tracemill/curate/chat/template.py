@@ -111,9 +111,16 @@ class Chat:
                 f"The chat template of {self.folder} refused a conversation: {error}."
             ) from error
 
-    def _write(self, template: str, messages: list[dict[str, Any]], add_generation_prompt: bool) -> str:
+    def _write(
+        self,
+        template: str,
+        messages: list[dict[str, Any]],
+        tools: list[dict[str, Any]] | None,
+        add_generation_prompt: bool,
+    ) -> str:
         return self.tokenizer.apply_chat_template(
             messages,
+            tools=tools,
             chat_template=template,
             add_generation_prompt=add_generation_prompt,
             tokenize=False,
