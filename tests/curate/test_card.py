@@ -135,6 +135,21 @@ def test_a_card_of_the_folder_is_the_card_of_the_export(home: Home) -> None:
     assert again == {name: (folder / name).read_bytes() for name in again}
 
 
+def test_rows_that_are_turns_are_judged_by_what_they_learn(home: Home, tmp_path: Path) -> None:
+    for prompt in topics(6):
+        record(home, prompt.split()[2], chat(prompt, f"{prompt}.py"), at=float(len(prompt)) * 1e7)
+    ingest(home)
+    recipe = tmp_path / "mine.toml"
+    recipe.write_text(f'{RECIPE}\n[format]\nrows = "turn"\ncalls = "structured"\n')
+    export(home, recipe=recipe, name="turns")
+    card = make(opened("turns", home), "turns")
+    assert card.facts.outcomes == {"good": 12}
+    assert [(one.learned, one.calls_before_last, one.rows_with_calls) for one in card.facts.splits] == [
+        (12, 0, 6)
+    ]
+    assert (of(card, "untrained").count, of(card, "prompts").count, of(card, "near").count) == (0, 0, 0)
+
+
 def test_every_mend_is_a_recipe() -> None:
     for ill in ILLS.values():
         text = ill.recipe if "[steps" in ill.recipe else f"{ill.recipe}\n[steps.duplicates]\n"

@@ -35,7 +35,7 @@ def card(
 ) -> None:
     """Write card.md and card.html: what is in a data set, what looks wrong with it and what to do.
 
-    Any chat JSONL will do. Of more than 20,000 rows a sample is looked at, which the card says.
+    Any chat JSONL will do. Of more than 10,000 rows a sample is looked at, which the card says.
     """
     from tracemill.curate.card import make
     from tracemill.curate.card.place import place, write

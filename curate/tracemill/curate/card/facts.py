@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 
 from tracemill.curate.card.groups import calls_of, shy
-from tracemill.curate.card.measure import Measured
+from tracemill.curate.card.measure import Measured, learned_calls
 from tracemill.curate.card.reading import Rows
 from tracemill.curate.leaks import KINDS, Kind, Leak
 from tracemill.curate.manifest import Manifest, rows_of
@@ -149,7 +149,7 @@ def _splits(rows: Rows, found: pl.DataFrame) -> Iterator[SplitFacts]:
             yield SplitFacts(
                 split, lines, own.height, own["session_id"].n_unique(), own["prompt"].n_unique(),
                 int(own["learned"].sum()), int(own["weightless"].list.len().sum()),
-                int(calls.sum()), _before_last(own), int((calls > 0).sum()),
+                int(calls.sum()), _before_last(own), own.select(learned_calls().list.any().sum()).item(),
             )  # fmt: skip
 
 
@@ -162,8 +162,10 @@ def _pinned(rows: Rows) -> tuple[int, int]:
 
 
 def _before_last(rows: pl.DataFrame) -> int:
-    """Calls that stand in no last message."""
-    return int(rows["calls"].list.eval(~pl.element().struct.field("last")).list.sum().sum())
+    """Calls to learn that stand in no last message."""
+    call = pl.element().struct
+    early = ~call.field("last") & call.field("learned")
+    return int(rows["calls"].list.eval(early).list.sum().sum())
 
 
 def _tools(calls: pl.DataFrame) -> dict[str, dict[str, int]]:

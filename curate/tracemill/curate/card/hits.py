@@ -14,7 +14,7 @@ import polars as pl
 
 from tracemill.curate.card.groups import calls_of
 from tracemill.curate.card.ills import WRITTEN
-from tracemill.curate.card.measure import Measured
+from tracemill.curate.card.measure import Measured, learned_calls
 from tracemill.curate.features.faults import excerpt
 from tracemill.curate.leaks import Leak
 from tracemill.curate.steps import STEPS
@@ -65,13 +65,13 @@ def _hits(rows: pl.DataFrame, calls: pl.DataFrame, near: pl.DataFrame) -> Iterat
     yield (
         "untrained",
         _of_calls(
-            calls.filter(~pl.col("last")),
+            calls.filter(~pl.col("last") & pl.col("learned")),
             pl.format("{} in message {}", pl.col("tool").fill_null("a call"), "turn"),
         ),
     )
     unknown = calls.filter(~pl.col("offered"))
     yield "unknown_tools", _of_calls(unknown, pl.format("{} is none of the tools of the row", "tool"))
-    calling = rows.filter(pl.col("calls").list.len() > 0)
+    calling = rows.filter(learned_calls().list.any())
     yield "share", _of_rows(calling, pl.lit("it calls a tool"))
     bare = calling.filter(pl.col("tool_count") == 0)
     yield "no_toolset", _of_rows(bare, pl.format("it calls {}", pl.col("called_tools").list.join(", ")))

@@ -122,7 +122,8 @@ def measure(rows: Rows, chat: Chat | None = None, progress: Progress | None = No
 
 
 def _with_manifests(rows: pl.DataFrame, sets: Sequence[Data]) -> pl.DataFrame:
-    """`rows` with the task and the outcome that the manifests know; a row's copies are called `ID#2`."""
+    """`rows` with the task and the outcome that the manifests know; a row a turn is
+    called `ID@3`, a repeated one `ID#2`."""
     told = [
         rows_of(data.files.folder, data.manifest).select(
             "task", "outcome", data=pl.lit(data.name), _id="conversation_id"
@@ -132,7 +133,7 @@ def _with_manifests(rows: pl.DataFrame, sets: Sequence[Data]) -> pl.DataFrame:
     ]
     if not told:
         return rows
-    rows = rows.with_columns(_id=pl.col("conversation_id").str.replace(r"#\d+$", ""))
+    rows = rows.with_columns(_id=pl.col("conversation_id").str.replace(r"(@\d+)?(#\d+)?$", ""))
     both = rows.join(pl.concat(told), on=["data", "_id"], how="left", maintain_order="left", suffix="_told")
     return both.with_columns(
         task=pl.coalesce("task", "task_told"), outcome=pl.coalesce("outcome", "outcome_told")
@@ -173,6 +174,11 @@ def _measure(
                      *compute(found.talk, AS_FOUND), *compute(read_calls(found.talk), READ)])  # fmt: skip
     columns = {**KNOWN, **MEASURED, **schema((*AS_FOUND, *READ))}
     return pl.DataFrame(made, columns, orient="row"), faults
+
+
+def learned_calls() -> pl.Expr:
+    """Of each call of a row, whether it is learned; where a row is a turn, those of its history are not."""
+    return pl.col("calls").list.eval(pl.element().struct.field("learned"))
 
 
 def read_calls(talk: Talk) -> Talk:

@@ -26,7 +26,7 @@ from tracemill.curate.manifest import FILE, Manifest
 from tracemill.curate.sieve import Progress
 from tracemill.tracer.home import Home
 
-ROWS = 20_000
+ROWS = 10_000
 """The most rows that are looked at."""
 _BYTES = 256 * 2**20
 
