@@ -118,3 +118,21 @@ def test_no_data_set_at_all(home: Home, tracemill: Run) -> None:
     ended = tracemill("dataset", "show", "train:1")
     assert (ended.code, ended.out) == (1, "")
     assert "There is no data set in" in ended.err and "`tracemill export`" in ended.err
+
+
+def test_the_preference_pairs_of_an_export_are_shown_and_followed(
+    home: Home, tmp_path: Path, tracemill: Run
+) -> None:
+    record(home, "good", chat("Fix it"), task="t")
+    record(home, "bad", [user("Fix it"), assistant("I cannot.")], task="t", outcome="bad")
+    (tmp_path / "p.toml").write_text(
+        'name = "p"\n[steps.calls]\n[steps.learnable]\n[pairs]\nkinds = ["runs"]\n[split]\nvalid = 0\ntest = 0\n'
+    )
+    ended = tracemill("export", "--recipe", str(tmp_path / "p.toml"), "--name", "p")
+    assert ended.code == 0, ended.err
+    ended = tracemill("dataset", "show", "train_pairs:1", "p")
+    assert ended.code == 0, ended.err
+    assert "assistant, chosen]" in ended.out and "[assistant, rejected]" in ended.out
+    name = ended.out.splitlines()[0].removeprefix("row ")
+    assert tracemill("dataset", "show", name, "p").out == ended.out
+    assert "conversation good-3: in the split train" in tracemill("dataset", "why", name, "p").out

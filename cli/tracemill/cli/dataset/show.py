@@ -37,7 +37,7 @@ def show(
     from tracemill.tracer.home import Home
 
     home = Home.find()
-    found = opened(data, home)
+    found = opened(data, home, pairs=True)
     shown = read(find_row(found, row), found.folder)
     sequences: list[list[Piece]] | None = None
     if model is not None:

@@ -33,7 +33,7 @@ def why(
     from tracemill.curate.datasets.why import why as asked
 
     home = fresh_home()
-    answer = asked(home, opened(data, home), which)
+    answer = asked(home, opened(data, home, pairs=True), which)
     if as_json:
         output.emit_json(asdict(answer))
         return

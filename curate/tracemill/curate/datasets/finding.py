@@ -42,17 +42,20 @@ class Placed:
         return own if isinstance(own, str) else f"{self.split}:{self.line}"
 
 
-def opened(what: str | Path | None, home: Home) -> Opened:
-    """The data set that is meant: by path or name, else the newest export; DatasetError for none."""
+def opened(what: str | Path | None, home: Home, *, pairs: bool = False) -> Opened:
+    """The data set that is meant: by path or name, else the newest export; DatasetError for none.
+
+    With `pairs`, the preference pairs of an export are among its files.
+    """
     if what is not None:
-        return find(what, home)
+        return find(what, home, pairs=pairs)
     made = [one for one in home.datasets.glob("*/") if (one / FILE).is_file()]
     if not made:
         raise DatasetError(
             f"There is no data set in {home.datasets} yet: name the folder of one, or make one with "
             "`tracemill export`."
         )
-    return find(max(made, key=lambda one: (one / FILE).stat().st_mtime_ns), home)
+    return find(max(made, key=lambda one: (one / FILE).stat().st_mtime_ns), home, pairs=pairs)
 
 
 def manifest_of(folder: Path) -> Manifest | None:

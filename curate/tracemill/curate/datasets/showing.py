@@ -72,8 +72,11 @@ def show(placed: Placed, folder: Path) -> Shown:
 
 
 def conversation_of(row_id: str) -> str:
-    """The conversation that a row is made of: a row a turn is called `ID@3`, a repeated one `ID#2`."""
-    return re.sub(r"(@\d+)?(#\d+)?$", "", row_id)
+    """The conversation that a row is made of.
+
+    A row a turn is called `ID@3`, a repeated one `ID#2`, a preference pair `ID@3:KIND` or `ID@3:KIND:OTHER`.
+    """
+    return re.sub(r"(@\d+(:[a-z].*)?)?(#\d+)?$", "", row_id)
 
 
 def learned(talk: Talk, pair: bool = False) -> list[int]:
