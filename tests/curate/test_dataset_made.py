@@ -240,6 +240,18 @@ def test_what_was_known_of_rows_is_known_of_what_is_made_of_them(tmp_path: Path,
     assert scan(bare).rows["task"].null_count() == 8
 
 
+def test_a_task_that_no_row_names_any_longer_still_leaks(tmp_path: Path, home: Home) -> None:
+    data = opened(
+        home,
+        tmp_path / "a",
+        {"train": [long_talk(1, task="t"), long_talk(2, task="t", id="i", session_id="s")]},
+    )
+    divide(data, tmp_path / "s", home, SplitOptions())
+    (tmp_path / "s" / "train.jsonl").write_text(json.dumps(long_talk(1)) + "\n")
+    (tmp_path / "s" / "test.jsonl").write_text(json.dumps(long_talk(2, id="i", session_id="s")) + "\n")
+    assert check(tmp_path / "s").counts()["task"] == 1
+
+
 @given(st.integers(1, 40), st.integers(0, 5), st.sampled_from([None, "category", "tool", "split"]))
 @settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_sample_has_so_many_rows_and_every_kind(

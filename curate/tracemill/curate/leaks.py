@@ -3,8 +3,8 @@
 In: a folder with one file a split (`train.jsonl`, `test.jsonl`, ...), made by whomever, or rows by split.
 Out: a `Report`: the same messages, sessions, tasks and prompts, and near copies
 (`curate/features/likeness.py`), each verified. Sessions are known where rows have an `id` and a `session_id`,
-tasks where they have a `task` or an export wrote them into the manifest. Nothing is known of a line that
-cannot be read; the report names it.
+tasks where they have a `task`, or an export or an operation on data sets wrote them down. Nothing is known of
+a line that cannot be read; the report names it.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import polars as pl
 from pydantic import ValidationError
 
 from tracemill.curate.chat_lines import FILES, PAIRS, Fault, Found, Lines, read_chat, read_lines
+from tracemill.curate.datasets.made import listed, made_of
 from tracemill.curate.errors import DatasetError
 from tracemill.curate.features.conversation import fingerprint
 from tracemill.curate.features.likeness import NEAR, Packed, minhash, packed
@@ -138,13 +139,23 @@ def _in_order(names: Iterable[str]) -> list[str]:
 def _tasks(folder: Path) -> dict[str, str]:
     file = folder / FILE
     if not file.exists():
-        return {}
+        return _tasks_made(folder)
     try:
         manifest = Manifest.model_validate_json(file.read_bytes())
     except ValidationError as error:
         raise DatasetError(f"{file} is not a manifest; export the data set again, or delete it.") from error
     rows = rows_of(folder, manifest).filter(pl.col("task") != "")
     return dict(rows.select("conversation_id", "task").iter_rows())
+
+
+def _tasks_made(folder: Path) -> dict[str, str]:
+    """The tasks that an operation on data sets knew of its rows, by their id or their place."""
+    made = made_of(folder)
+    if made is None:
+        return {}
+    rows = listed(folder, made).filter(pl.col("task") != "")
+    places = rows.select(pl.format(f"{folder.name.replace('{', '{{')}/{{}}:{{}}", "to", "at"), "task")
+    return dict([*rows.select(pl.coalesce("new_id", "id"), "task").iter_rows(), *places.iter_rows()])
 
 
 def _measure(lines: Lines) -> tuple[list[tuple[Any, ...]], list[Fault]]:
