@@ -170,7 +170,7 @@ def test_planted_ills_are_found_and_counted(card_of: Made) -> None:
         "promises": [said("Look at g", "I'll check the git status.")],
         "truncated": [said("Look at h", "```python\nprint(1)")],
         "python2": [said("Look at i", '```python\nprint "x"\n```')],
-        "secrets": [said("Look at j", "It says AKIAIOSFODNN7EXAMPLQ there.")],
+        "secrets": [{"messages": [{"role": "system", "content": "The key is AKIAIOSFODNN7EXAMPLQ."}, *said("Look at j", "So it is.")["messages"]]}],
         "copies": [said("Say it twice", "It."), said("Say it twice", "It.")],
         "language": [said("Bitte zeige mir alle Dateien in diesem Ordner und erkläre mir den Inhalt", "Ja, gern: a.py")],
     }  # fmt: skip

@@ -215,7 +215,11 @@ def _tally(values: pl.Series) -> dict[str, int]:
 
 def _systems(rows: pl.DataFrame) -> list[tuple[str, int]]:
     """System prompts and how many rows have each, the most common first; '' for none."""
-    return list(_tally(rows["system"].fill_null("")).items())
+    hidden = pl.col("conversation_id").is_in(sorted(shy(rows))) & pl.col("system").is_not_null()
+    told = (
+        pl.when(hidden).then(pl.lit("(of rows that hold a secret)")).otherwise(pl.col("system").fill_null(""))
+    )
+    return list(_tally(rows.select(told.alias("system"))["system"]).items())
 
 
 def _clusters(rows: pl.DataFrame, near: pl.DataFrame) -> Iterator[ClusterFacts]:
