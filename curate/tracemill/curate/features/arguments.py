@@ -20,7 +20,6 @@ from referencing.exceptions import Unresolvable
 
 from tracemill.curate.features.faults import TurnFault
 from tracemill.curate.features.talk import Talk
-from tracemill.tracer.messages import Tool
 
 _MESSAGE = 160
 
@@ -29,10 +28,10 @@ def misfits(talk: Talk) -> list[TurnFault] | None:
     """Turns with a call of an offered tool whose arguments do not fit its schema."""
     if not talk.called or not talk.tools:
         return None
-    validators = _validators(talk.tools_text)
+    schemas = {tool["name"]: tool["parameters"] for tool in talk.tools}
     found: list[TurnFault] = []
     for turn, call, _ in talk.called:
-        validator = validators.get(call.name)
+        validator = _validator(json.dumps(schemas[call.name])) if call.name in schemas else None
         if validator is not None and (told := _misfit(validator, call.arguments)):
             found.append({"turn": turn, "reason": "arguments do not fit", "evidence": f"{call.name}: {told}"})
     return found or None
@@ -52,14 +51,10 @@ def _misfit(validator: Validator, arguments: dict[str, Any]) -> str | None:
     return f"{place}: {told}" if place else told
 
 
-# Few toolsets stand in very many conversations.
+# Few tools stand in very many toolsets, and to check a schema takes a hundred times as long as a call.
 @lru_cache(maxsize=1024)
-def _validators(tools: str) -> dict[str, Validator | None]:
-    return {tool["name"]: _validator(tool) for tool in cast("list[Tool]", json.loads(tools))}
-
-
-def _validator(tool: Tool) -> Validator | None:
-    schema = tool["parameters"]
+def _validator(text: str) -> Validator | None:
+    schema = json.loads(text)
     kind = validator_for(schema, default=Draft202012Validator)
     try:
         kind.check_schema(schema)
