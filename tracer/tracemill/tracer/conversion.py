@@ -176,17 +176,14 @@ def jsonable(value: object, *, keep_files: bool = False) -> Any:
 
 
 _FLAT = frozenset({str, int, bool, type(None)})
-_NAMES = frozenset({str})
 
 
 def _is_flat(value: dict[Any, Any]) -> bool:
     """Whether an object is JSON already and not a file: that is how the arguments of most tools are."""
-    # `kind` is a field of every file.
-    return (
-        _FLAT.issuperset(map(type, value.values()))
-        and _NAMES.issuperset(map(type, value))
-        and "kind" not in value
-    )
+    for name, item in value.items():
+        if type(name) is not str or type(item) not in _FLAT:
+            return False
+    return "kind" not in value  # which every file has
 
 
 def _plain(value: Any, keep_files: bool) -> Any:

@@ -102,7 +102,14 @@ def size(frozen: Any) -> int:
     if kind is str or kind is bytes:
         return len(frozen)
     if kind is dict:
-        return sum([size(item) for item in frozen.values() if item is not None])
+        total = 0
+        for item in frozen.values():
+            # Most fields are texts or hold nothing.
+            if type(item) is str:
+                total += len(item)
+            elif item is not None:
+                total += size(item)
+        return total
     if kind is list or kind is tuple:
         return sum(map(size, frozen))
     return size(frozen.content) if isinstance(frozen, _Frozen) else 0

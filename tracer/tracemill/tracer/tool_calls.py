@@ -65,10 +65,10 @@ class Call:
 def named(part: ToolCallPart, arguments: Any) -> Any:
     """Validated arguments as an object: the one argument of an output function comes without its name."""
     if isinstance(arguments, dict):
-        return cast("Any", arguments)
+        return arguments  # pyright: ignore[reportUnknownVariableType]
     written = parse_arguments(part.args)
     if not isinstance(written, dict) or len(cast("Any", written)) != 1:
-        return cast("Any", arguments)
+        return arguments
     return dict.fromkeys(cast("dict[str, Any]", written), arguments)
 
 
