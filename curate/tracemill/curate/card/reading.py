@@ -109,7 +109,7 @@ def choose(sets: Sequence[Data], progress: Progress | None = None, most: int = R
                 counted[data.name, data.files.split_of(lines.place)] += len(lines.lines) + len(lines.long)
                 done += lines.size
                 if progress:
-                    progress(f"counting {data.name}", done, lines.total)
+                    progress(f"counting {data.name}", done, data.files.size)
     except OSError as error:
         raise DatasetError(f"Cannot read {error.filename}: {error.strerror}; mend that.") from error
     order = np.argsort(np.array(draws, np.uint64), kind="stable")
