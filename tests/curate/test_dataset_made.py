@@ -106,6 +106,9 @@ def test_nothing_is_written_over_or_beside_what_is_read(tmp_path: Path, home: Ho
     with pytest.raises(DatasetError, match=r"holds extra\.jsonl already"):
         narrow(data, "true", tmp_path / "other", home)
     assert [file.name for file in (tmp_path / "a").iterdir()] == ["train.jsonl"]
+    with pytest.raises(DatasetError, match="is where train is read from"):
+        narrow(find(tmp_path / "a" / "train.jsonl", home), "true", tmp_path / "a", home)
+    narrow(find(tmp_path / "a" / "train.jsonl", home), "true", tmp_path / "a" / "beside", home)
     assert [file.name for file in (tmp_path / "other").iterdir()] == ["extra.jsonl"]
 
 

@@ -161,7 +161,7 @@ def refuse_input(to: Path, sources: Iterable[Opened]) -> None:
     place = to.resolve()
     for data in sources:
         read = data.folder.resolve()
-        if place == read or read in place.parents:
+        if place == read or (data.path.is_dir() and read in place.parents):
             raise DatasetError(
                 f"{to} is where {data.name} is read from; nothing is written over it or into it, "
                 "so choose another --to."
