@@ -91,10 +91,12 @@ def assign(rows: pl.DataFrame, options: SplitOptions) -> pl.DataFrame:
         )
     project = ["project"] if options.repository else []
     keys = ["session_id", "prompt", "task", *(["cluster"] if "cluster" in rows.columns else []), *project]
-    records = rows.select("split", *keys, *(["tools"] if options.stratify else [])).to_dicts()
-    groups = _groups(records, keys)
-    drawn = [_draw(record, [*project, "task", "prompt", "session_id"], options.seed) for record in records]
-    wanted = _for_tools(records, drawn, options) if options.stratify else {}
+    groups = _groups(rows, keys)
+    kinds = [*project, "task", "prompt", "session_id"]
+    drawn = [
+        _draw(dict(zip(kinds, known, strict=True)), options.seed) for known in rows.select(kinds).iter_rows()
+    ]
+    wanted = _for_tools(rows.select("split", "tools").to_dicts(), drawn, options) if options.stratify else {}
     pins: dict[int, Split] = {}
     draws: dict[int, float] = {}
     held: dict[int, Split] = {}
@@ -102,8 +104,9 @@ def assign(rows: pl.DataFrame, options: SplitOptions) -> pl.DataFrame:
     pinned: dict[int, int] = {}
     lowest: dict[int, int] = {}
     wanting: dict[int, int] = {}
-    for at, (record, group) in enumerate(zip(records, groups, strict=True)):
-        pin = record["split"]
+    for at, (pin, group) in enumerate(
+        zip(cast("list[Split | None]", rows["split"].to_list()), groups, strict=True)
+    ):
         if pin is not None and (group not in pins or _further(pin, pins[group])):
             pins[group], pinned[group] = pin, at
         if drawn[at] < draws.get(group, 1.0):
@@ -202,24 +205,25 @@ def leaks_among(rows: pl.DataFrame) -> list[Leak]:
     return [leak for _, leak in sorted(found, key=lambda one: one[0])]
 
 
-def _groups(records: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> list[int]:
-    """The number of each record's group: the connected component of the records that share a key."""
-    numbers: dict[tuple[str, str], int] = {}
-    edges = [
-        (row, numbers.setdefault((kind, record[kind]), len(records) + len(numbers)))
-        for row, record in enumerate(records)
-        for kind in keys
-        if record[kind]
-    ]
-    size = len(records) + len(numbers)
-    graph = coo_array((np.ones(len(edges), np.int8), tuple(np.array(edges).T)), shape=(size, size))
-    return cast(list[int], connected_components(graph, directed=False)[1][: len(records)].tolist())
+def _groups(rows: pl.DataFrame, keys: Sequence[str]) -> list[int]:
+    """The number of each row's group: the connected component of the rows that share a key."""
+    size, left, right = rows.height, [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+    for key in keys:
+        held = (pl.col(key) != "").fill_null(value=False)
+        values = rows.filter(held)[key].rank("dense").to_numpy().astype(np.int64)
+        # A row and the value of its key are joined; values have the numbers above those of the rows.
+        left.append(rows.select(pl.arg_where(held)).to_series().to_numpy().astype(np.int64))
+        right.append(size - 1 + values)
+        size += int(values.max(initial=0))
+    ends = (np.concatenate(left), np.concatenate(right))
+    graph = coo_array((np.ones(len(ends[0]), np.int8), ends), shape=(size, size))
+    return cast(list[int], connected_components(graph, directed=False)[1][: rows.height].tolist())
 
 
-def _draw(record: Mapping[str, Any], kinds: Sequence[str], seed: int) -> float:
-    """A number in [0, 1) of the first of `kinds` that the record has."""
-    kind = next(kind for kind in kinds if record[kind])
-    return int(hashlib.sha256(f"{seed}\0{kind}\0{record[kind]}".encode()).hexdigest()[:13], 16) / 16**13
+def _draw(known: Mapping[str, str | None], seed: int) -> float:
+    """A number in [0, 1) of the first kind of which something is known."""
+    kind = next(kind for kind, value in known.items() if value)
+    return int(hashlib.sha256(f"{seed}\0{kind}\0{known[kind]}".encode()).hexdigest()[:13], 16) / 16**13
 
 
 def _by_draw(draw: float, options: SplitOptions) -> Split:
