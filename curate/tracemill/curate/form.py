@@ -26,9 +26,11 @@ from tracemill.curate.format import FormatOptions, written
 from tracemill.curate.gather import part_file
 from tracemill.curate.pipeline import Curated
 from tracemill.curate.sieve import DROPPED, Progress
+from tracemill.curate.sources import BATCH_ROWS
 from tracemill.curate.spread import spread
 
 LINES = "lines.jsonl"
+_PROVED = 20
 ROW: Mapping[str, Any] = {
     "row_id": pl.String,
     "length": pl.Int64,
@@ -82,7 +84,9 @@ def form(
     rows, dropped = [pl.DataFrame(schema=FORMED)], [pl.DataFrame(schema=DROPPED)]
     done = 0
     with (folder / LINES).open("xb") as file:
-        for made in spread(partial(_work, options=options, chat=chat), _jobs(curated.rows, folder)):
+        # A proof takes seconds for a long session, so a few rows are work enough for one process.
+        jobs = _jobs(curated.rows, folder, _PROVED if chat else BATCH_ROWS)
+        for made in spread(partial(_work, options=options, chat=chat), jobs):
             with made.file.open("rb") as part:
                 rows.append(_placed(made.rows, file.tell()))
                 shutil.copyfileobj(part, file, 2**20)
@@ -106,11 +110,12 @@ def _placed(rows: pl.DataFrame, first: int) -> pl.DataFrame:
     return rows.with_columns(pl.col("lines").list.eval(moved))
 
 
-def _jobs(rows: pl.DataFrame, folder: Path) -> Iterator[_Job]:
+def _jobs(rows: pl.DataFrame, folder: Path, size: int) -> Iterator[_Job]:
     needed = rows.select("conversation_id", "session_id", "category", "context", "part", "row")
     for part in needed.sort("part", "row").partition_by("part"):
         file = part_file(folder, part["part"][0])
-        yield _Job(part, file, file.with_suffix(".jsonl"))
+        for number, some in enumerate(part.iter_slices(size)):
+            yield _Job(some, file, file.with_suffix(f".{number}.jsonl"))
 
 
 def _work(job: _Job, options: FormatOptions, chat: Chat | None) -> _Formed:

@@ -7,12 +7,14 @@ A chosen answer is made of learned turns only, so it passed every step that the 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
+from difflib import SequenceMatcher
 
 from tracemill.curate.pairs.options import Pair
-from tracemill.tracer.messages import Message, ToolCall
+from tracemill.tracer.messages import Message, ToolCall, canonical_json
 
 _FAILED = ("error", "retry", "invalid", "unknown")
 _ACCEPTED = ("ok", "deferred")
+_ALIKE, _COMPARED = 0.6, 2000
 
 
 class Turns:
@@ -78,7 +80,7 @@ def _second_try(
         left = list(turns.calls[at])
         found: dict[int, ToolCall] = {}
         for number, (call, end) in zip(failed, wanted, strict=True):
-            fits = [one for one in left if end == "unknown" or one[0]["name"] == call["name"]]
+            fits = [one for one in left if _tries_again(call, end, one[0])]
             good = next((one for one in fits if one[1] in _ACCEPTED), None)
             if good is not None:
                 left.remove(good)
@@ -88,6 +90,20 @@ def _second_try(
         if len(found) == len(failed):
             return (at, found) if at in learned else None
     return None
+
+
+def _tries_again(call: ToolCall, end: str, later: ToolCall) -> bool:
+    """Whether a later call is another try of one that failed.
+
+    Where a tool raised an error, as a shell does for a failing test, nobody asked for another try, and the
+    same tool may do something else next: then the arguments must be alike.
+    """
+    if end == "unknown":
+        return True
+    if later["name"] != call["name"] or end != "error":
+        return later["name"] == call["name"]
+    texts = [canonical_json(one["arguments"]).decode()[:_COMPARED] for one in (call, later)]
+    return SequenceMatcher(None, *texts, autojunk=False).ratio() >= _ALIKE
 
 
 def denials(turns: Turns, learned: Collection[int]) -> Iterator[Pair]:
