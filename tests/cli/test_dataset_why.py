@@ -80,6 +80,7 @@ def test_a_row_is_followed_from_its_events_to_its_line(mined: Home, tracemill: R
             spool.seek(one["byte_offset"])
             event = json.loads(spool.readline())
         assert (event["kind"], event["request_id"]) == ("request", one["request_id"])
+        assert event["id"] == one["event_id"]
     assert [step["step"] for step in way["steps"]] == [
         "outcome", "calls", "duplicates", "near_duplicates", "learnable", "form"
     ]  # fmt: skip
@@ -221,3 +222,18 @@ def test_a_data_set_made_of_others_tells_which(mined: Home, tmp_path: Path, trac
     assert "`tracemill dataset why pinned-3 mine` tells how it came there." in ended.out
     left = json.loads(tracemill("dataset", "why", "train:2", merged, "--json").out)
     assert left["left"] is not None or left["taken"] is not None
+
+
+def test_requests_of_one_moment_are_told_apart(
+    home: Home, shared_data: Path, tracemill: Run, tmp_path: Path
+) -> None:
+    """Imported sessions have no times of their own: all requests of one have the same."""
+    file = str(shared_data / "tau-bench" / "gpt-4o-airline.json.gz")
+    fields = ("--messages-field", "traj", "--outcome-field", "reward", "--task-field", "task_id")
+    assert tracemill("import", "openai-chat", file, *fields).code == 0
+    (tmp_path / "r.toml").write_text('name = "r"\n[steps.outcome]\n[steps.calls]\n')
+    dataset = export(home, recipe=tmp_path / "r.toml", name="mine")
+    assert dataset.manifest is not None
+    (way,) = asked(tracemill, dataset.manifest.rows[0].conversation_id)["ways"]
+    assert len(way["requests"]) > 2
+    assert len({(one["file"], one["byte_offset"]) for one in way["requests"]}) == len(way["requests"])

@@ -6,6 +6,7 @@ In: a home, perhaps without a snapshot, and ids. Out: plain dicts with the names
 
 from __future__ import annotations
 
+import json
 from typing import Any, Literal
 
 from tracemill.curate.errors import RecipeError
@@ -33,15 +34,13 @@ FROM conversation_requests AS c JOIN requests AS r USING (request_id)
 WHERE c.conversation_id IN (SELECT request_id FROM requests WHERE session_id = $session)
 GROUP BY ALL ORDER BY min(r.sent), c.conversation_id
 """
-# A request and its event have the same time, which no other request of the session has.
 _REQUESTS = """
-SELECT c.request_id, r.run_id, r.step, r.model, r.sent, e.event_id, e.file, e.byte_offset
+SELECT c.request_id, r.session_id, r.run_id, r.step, r.model, r.sent
 FROM conversation_requests AS c JOIN requests AS r USING (request_id)
-LEFT JOIN events AS e ON e.kind = 'request' AND e.session_id = r.session_id AND e.ts = r.sent
 WHERE c.conversation_id = $id
-QUALIFY row_number() OVER (PARTITION BY c.request_id ORDER BY e.event_id) = 1
-ORDER BY c.first_position, r.sent
+ORDER BY c.first_position, r.sent, r.step
 """
+_EVENTS = "SELECT event_id, file, byte_offset FROM events WHERE kind = 'request' AND session_id = $session"
 _MADE = """
 SELECT 'data set' AS kind, dataset_id AS id, d.path, list(DISTINCT w.split) AS splits, d.created
 FROM dataset_rows AS w JOIN datasets AS d USING (dataset_id)
@@ -76,7 +75,22 @@ def requests_of(home: Home, conversation_id: str) -> list[Row]:
     if not home.snapshot.exists():
         return []
     with connect(home) as connection:
-        return rows(connection, _REQUESTS, {"id": conversation_id})
+        found = rows(connection, _REQUESTS, {"id": conversation_id})
+        sessions = {one["session_id"] for one in found}
+        events = [event for name in sessions for event in rows(connection, _EVENTS, {"session": name})]
+    by_request = {name: event for event in events if (name := _request_at(home, event)) is not None}
+    unknown = {"event_id": None, "file": None, "byte_offset": None}
+    return [{**one, **by_request.get(one["request_id"], unknown)} for one in found]
+
+
+def _request_at(home: Home, event: Row) -> str | None:
+    """The request that an event in the spool is about; null where its file is gone or was rewritten."""
+    try:
+        with (home.spool / event["file"]).open("rb") as spool:
+            spool.seek(event["byte_offset"])
+            return json.loads(spool.readline()).get("request_id")
+    except (OSError, ValueError, AttributeError):
+        return None
 
 
 def made_of(home: Home, conversation_id: str) -> list[Row]:

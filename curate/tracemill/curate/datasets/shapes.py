@@ -69,7 +69,7 @@ def _turns(record: Record) -> list[dict[str, Any]]:
             found.append(_openai(one))
             continue
         who, said = one["from"], one.get("value")
-        if who not in _ROLES:
+        if not isinstance(who, str) or who not in _ROLES:
             raise ShapeError("unknown role", f"turn {number} is from {who!r}")
         if not isinstance(said, str):
             raise ShapeError("no text", f"the value of turn {number} is a {type(said).__name__}")
