@@ -1,8 +1,8 @@
 """The order of rows in a data set: as recorded, or a curriculum from the easy to the hard.
 
 In: the rows in their splits. Out: the same in the order they are written, which training keeps where one is
-asked for (`train/examples.py: in_order`); without, it draws its own. Of rows that are equally long, or call as
-often, the earlier comes first.
+asked for (`train/examples.py: in_order`); without, it draws its own. Of rows that are equally long, or call
+as often, the earlier comes first.
 """
 
 from __future__ import annotations

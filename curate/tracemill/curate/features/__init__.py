@@ -25,8 +25,8 @@ from tracemill.curate.features import (
     likeness,
     markers,
     python2,
-    tempting,
     templates,
+    tempting,
 )
 from tracemill.curate.features.faults import TURN_FAULTS
 from tracemill.curate.features.talk import Talk
