@@ -6,8 +6,8 @@ others whole turns (an assistant message with its tool results) are cut from the
 prompt; the user message that the first kept turn answers stays, so no history begins with a tool result or
 with an answer to nobody. Each turn is learned once.
 
-Where the template keeps prefixes a cut leaves at most half of the context to the history, so that more turns
-follow in the same sequence; elsewhere each turn has a sequence to itself, after as much history as fits.
+Where the template keeps prefixes a cut leaves half of the room to the turns that follow in the same sequence;
+elsewhere each turn has a sequence to itself, after as much history as fits.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import partial
 
 from tracemill.curate.chat.codec import RowMessage, from_row
 from tracemill.curate.chat.prefixes import keeps_prefixes
@@ -46,7 +45,7 @@ def fit_row(chat: Chat, row: Row, context: int) -> Fitted:
     dropped: list[str] = []
     while left:
         try:
-            begin = _beginning(chat, row, left[0], context, context // 2 if together else context)
+            begin = _beginning(chat, row, left[0], context, together)
             kept, learned = _following(chat, row, begin, left if together else left[:1], context)
         except (ProofError, TemplateError) as error:
             dropped.append(str(error))
@@ -78,34 +77,30 @@ def _following(
     several = 1
     while True:
         kept, learned = _leading(prove(chat, _without(row, begin, left[:several])), context)
+        if not learned:  # a template that writes a turn longer the more there is before it
+            raise ProofError(f"Row {row['id']}: Turn {left[0]} cannot be cut to {context} tokens.")
         if learned < several or several >= len(left):
             return kept, learned
         several *= 2
 
 
-def _beginning(chat: Chat, row: Row, position: int, context: int, history: int) -> int:
+def _beginning(chat: Chat, row: Row, position: int, context: int, together: bool) -> int:
     """The first message to keep before the turn at `position`: the earliest that leaves room for the turn.
 
-    The prompt may have `history` tokens, or as few as can be if that is more; ProofError where the turn does
-    not fit after the one message that it answers.
+    With other turns `together`, half of the room is left to them. ProofError where the turn does not fit
+    after nothing but the message that it answers.
     """
     messages = row["messages"]
+    start, end = _extent(chat, row, position, position)
+    if end > context:
+        raise ProofError(
+            f"Row {row['id']}: Turn {position} has {end} tokens with nothing but the message it answers; "
+            f"the context is {context}."
+        )
+    most = start + (context - end) // (2 if together else 1)
     first = _head(messages)
     turns = [i for i in range(first, position + 1) if messages[i]["role"] in ("user", "assistant")]
-
-    def fits(begin: int, most: int) -> bool:
-        start, end = _extent(chat, row, begin, position)
-        return start <= most and end <= context
-
-    for most in (history, context):
-        at = bisect_left(turns, True, key=partial(fits, most=most))
-        if at < len(turns):
-            return turns[at]
-    needed = _extent(chat, row, position, position)[1]
-    raise ProofError(
-        f"Row {row['id']}: Turn {position} has {needed} tokens with nothing but the message it answers; "
-        f"the context is {context}."
-    )
+    return turns[bisect_left(turns, True, key=lambda begin: _extent(chat, row, begin, position)[0] <= most)]
 
 
 def _extent(chat: Chat, row: Row, begin: int, position: int) -> tuple[int, int]:

@@ -51,7 +51,8 @@ class Chat:
         from mlx_lm.tokenizer_utils import load as load_tokenizer
         from mlx_lm.utils import load_config
 
-        extra: dict[str, Any] = {"trust_remote_code": False}
+        # The length that a tokenizer believes in only makes it warn; who trains or serves knows the model's.
+        extra: dict[str, Any] = {"trust_remote_code": False, "model_max_length": 10**9}
         if adapter is not None and (adapter / TEMPLATE_FILE).exists():
             extra["chat_template"] = (adapter / TEMPLATE_FILE).read_text("utf-8")
         try:
