@@ -241,9 +241,10 @@ def _line(
     name = ":".join(filter(None, (f"{row['conversation_id']}@{pair.position}", pair.kind, other)))
     answers = (pair.chosen, pair.rejected)
     plain = [Talk([*before, answer], talk.tools, [], talk.as_found).row_messages() for answer in answers]
-    for messages in plain if chat else ():
-        last = only(messages, pair.position)
-        prove(chat, {"id": name, "session_id": "", "category": "", "messages": last, "tools": talk.tools})
+    if chat:
+        for messages in plain:
+            last = only(messages, pair.position)
+            prove(chat, {"id": name, "session_id": "", "category": "", "messages": last, "tools": talk.tools})
     if format.structured:
         shown = [_structured([*before, answer], format) for answer in answers]
     else:
