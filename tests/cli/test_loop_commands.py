@@ -129,7 +129,7 @@ def test_a_folder_without_a_tokenizer_is_one_sentence(recorded: Home, folder: Pa
 def test_rows_beyond_the_context_are_one_sentence(recorded: Home, folder: Path, tracemill: Run) -> None:
     data = json.loads(tracemill("export", "--json", "--model", str(folder)).out)["folder"]
     line = refused(tracemill, "train", data, "--model", str(folder), "--context", "10", "--json")
-    assert "no row to learn from" in line
+    assert "no turn to learn from" in line
     assert not list(recorded.adapters.iterdir())
 
 

@@ -162,7 +162,7 @@ def test_what_cannot_fit_is_dropped_with_its_reason(chat: Chat) -> None:
 
 def test_no_turn_that_fits_is_one_sentence(chat: Chat) -> None:
     with pytest.raises(
-        TrainError, match="no turn to learn from within the context of 10 tokens: Row r: Turn 2"
+        TrainError, match=r"no turn to learn from within the context of 10 tokens \(Row r: Turn 2"
     ):
         sequences(chat, [session(1)], context=10)
     with pytest.raises(TrainError, match="it has no row"):

@@ -80,10 +80,10 @@ def sequences(chat: Chat, rows: Sequence[Row], context: int) -> Examples:
         if not fitted.parts and not fitted.dropped:
             dropped.append(f"Row {row['id']} has no assistant turn to learn.")
     if not parts:
+        reason = dropped[0].rstrip(".") if dropped else "it has no row"
         raise TrainError(
-            f"The data set has no turn to learn from within the context of {context} tokens: "
-            f"{dropped[0] if dropped else 'it has no row.'} "
-            "Raise --context or export other sessions."
+            f"The data set has no turn to learn from within the context of {context} tokens ({reason}); "
+            "raise --context or export other sessions."
         )
     return Examples(parts, cut, dropped)
 
