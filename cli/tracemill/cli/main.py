@@ -28,6 +28,7 @@ from tracemill.cli.import_sessions import import_sessions
 from tracemill.cli.improve import improve
 from tracemill.cli.ingest import ingest
 from tracemill.cli.label import label
+from tracemill.cli.promote import promote, rollback
 from tracemill.cli.recipe import recipe
 from tracemill.cli.record import record
 from tracemill.cli.redact import redact
@@ -67,6 +68,8 @@ COMMANDS: list[tuple[str, Callable[..., Any], str, str]] = [
         "tracemill evaluate smollm2-135m --adapter ADAPTER --dataset DATASET --report report.html",
     ),
     ("improve", improve, "Learn", "tracemill improve --model smollm2-135m --json"),
+    ("promote", promote, "Use", "tracemill promote ~/.tracemill/adapters/NAME"),
+    ("rollback", rollback, "Use", "tracemill rollback"),
     ("demo", demo, "Help", "tracemill demo --seed 1 --json"),
     ("doctor", doctor, "Help", "tracemill doctor"),
 ]

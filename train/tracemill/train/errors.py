@@ -15,3 +15,7 @@ class ServerError(TracemillError):
 
 class TrainError(TracemillError):
     """A training run that cannot start or must not go on."""
+
+
+class PromotionError(TracemillError):
+    """An adapter that must not be promoted, or none that is."""
