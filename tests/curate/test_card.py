@@ -17,7 +17,7 @@ from conversations import assistant, chat, record, user
 from tracemill.curate.card import Card, make
 from tracemill.curate.card.advice import Finding
 from tracemill.curate.card.ills import ILLS
-from tracemill.curate.card.reading import opened
+from tracemill.curate.card.reading import choose, draw, opened
 from tracemill.curate.errors import DatasetError
 from tracemill.curate.export import export
 from tracemill.curate.recipe import parse
@@ -340,3 +340,33 @@ def test_the_known_ills_of_real_data_are_named(shared_data: Path, home: Home) ->
     train = make(opened(shared_data / "punie" / "phase26-lsp-final" / "train.jsonl", home), "train")
     functions = next(one for one in train.facts.formats if one.format == "function_xml")
     assert (functions.read, functions.read - functions.last) == (691, 459)
+
+
+def test_an_export_looks_at_a_sample_and_counts_sessions_and_turns_of_all(
+    tmp_path: Path, home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [said(prompt, f"It is {prompt}.", "And so?", "So it is.") for prompt in topics(60)]
+    folder = written(tmp_path / "mine", {"train": rows})
+    recipe = tmp_path / "mine.toml"
+    recipe.write_text(f'name = "mine"\n[[source]]\nkind = "chat"\npath = "{folder}"\n[steps.learnable]\n')
+    monkeypatch.setattr("tracemill.curate.export.EXPORTED", 20)
+    made = export(home, recipe=recipe)
+    card = made.folder.joinpath("card.md").read_text()
+    assert "60 rows, with 120 assistant turns to learn. Made by" in card
+    assert "Only 20 of the 60 rows were looked at" in card
+    assert "the export compared all rows by session, task and prompt" in card
+    facts = make(opened(made.folder, home), made.name, most=20).facts
+    assert sum(one.sessions for one in facts.splits) == 60
+    assert sum(one.calls for one in facts.splits) == 0
+
+
+def test_the_sample_is_of_the_smallest_draws_however_long_the_file(tmp_path: Path, home: Home) -> None:
+    rows = [said(prompt, f"It is {prompt}.") for prompt in topics(200)]
+    sets = opened(written(tmp_path / "mine", {"train": rows[:120], "valid": rows[120:]}), home)
+    every, some = choose(sets), choose(sets, most=7)
+    lines = [line for _, part in every.parts for _, line in part.lines]
+    kept = [line for _, part in some.parts for _, line in part.lines]
+    assert lines == [json.dumps(row).encode() + b"\n" for row in rows]
+    smallest = sorted(lines, key=draw)[:7]
+    assert kept == [line for line in lines if line in smallest]
+    assert (some.digest, some.lines) == (every.digest, every.lines)

@@ -15,7 +15,7 @@ import polars as pl
 
 from tracemill.curate.as_read import as_read
 from tracemill.curate.card import make as make_card
-from tracemill.curate.card.reading import Data
+from tracemill.curate.card.reading import EXPORTED, Data
 from tracemill.curate.chat.template import Chat
 from tracemill.curate.dataset import Dataset, written
 from tracemill.curate.datasets.opened import Opened
@@ -94,7 +94,7 @@ def export(
         proof = Proof(base=chat.folder.name, template_sha256=chat.digest, rows=height) if chat else None
         manifest = describe(plan, name, curated.counts, made, proof)
         opened = Opened(folder, tuple((split, files[f"{split}.jsonl"]) for split in SPLITS))
-        card = make_card([Data(manifest.name, opened, manifest)], manifest.name, chat, progress)
+        card = make_card([Data(manifest.name, opened, manifest)], manifest.name, chat, progress, EXPORTED)
         about: dict[str, Content] = {
             FILE: manifest.text(),
             **card.pages(),

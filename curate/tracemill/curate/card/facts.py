@@ -26,7 +26,10 @@ _BINS = (0, 250, 500, 1_000, 2_000, 4_000, 8_000, 16_000, 32_000, 64_000, 128_00
 
 @dataclass(frozen=True)
 class SplitFacts:
-    """A split: all its rows, and of those looked at the sessions, prompts, turns and calls."""
+    """A split: all its rows, and of those looked at the sessions, prompts, turns and calls.
+
+    Sessions and turns (`learned`, `context`) are of all rows where a manifest knows them.
+    """
 
     split: str
     rows: int
@@ -125,7 +128,7 @@ def facts(
         digest=rows.digest,
         manifest=manifest,
         unread=dict(Counter(fault.reason for _, fault in measured.faults).most_common()),
-        splits=list(_splits(rows, found)),
+        splits=list(_splits(rows, found, manifest if _sampled(rows) else None)),
         tools=_tools(calls),
         formats=list(_formats(calls)),
         lengths=list(_lengths(found)),
@@ -140,15 +143,24 @@ def facts(
     )
 
 
-def _splits(rows: Rows, found: pl.DataFrame) -> Iterator[SplitFacts]:
+def _sampled(rows: Rows) -> bool:
+    return rows.looked_at < rows.lines.total()
+
+
+def _splits(rows: Rows, found: pl.DataFrame, manifest: Manifest | None) -> Iterator[SplitFacts]:
+    """The splits; sessions and turns of all their rows where a manifest knows them."""
     for split in SPLITS:
         lines = sum(count for (_, side), count in rows.lines.items() if side == split)
         own = found.filter(pl.col("side") == split)
+        known = manifest.splits.get(split) if manifest else None
         if lines:
             calls = own["calls"].list.len()
             yield SplitFacts(
-                split, lines, own.height, own["session_id"].n_unique(), own["prompt"].n_unique(),
-                int(own["learned"].sum()), int(own["weightless"].list.len().sum()),
+                split, lines, own.height,
+                known.sessions if known else own["session_id"].n_unique(),
+                own["prompt"].n_unique(),
+                known.learned if known else int(own["learned"].sum()),
+                known.context if known else int(own["weightless"].list.len().sum()),
                 int(calls.sum()), _before_last(own), own.select(learned_calls().list.any().sum()).item(),
             )  # fmt: skip
 

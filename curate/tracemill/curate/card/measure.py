@@ -23,6 +23,7 @@ from tracemill.curate.chat.codec import from_row
 from tracemill.curate.chat.template import Chat
 from tracemill.curate.chat_lines import Fault, Lines, read_lines
 from tracemill.curate.datasets.facts import STRUCTURED
+from tracemill.curate.datasets.opened import Opened
 from tracemill.curate.errors import CodecError, TemplateError
 from tracemill.curate.features import compute, schema
 from tracemill.curate.features.faults import excerpt
@@ -109,9 +110,9 @@ def measure(rows: Rows, chat: Chat | None = None, progress: Progress | None = No
     columns = {**KNOWN, **MEASURED, **schema((*AS_FOUND, *READ))}
     found = [pl.DataFrame(schema=columns)]
     faults: list[tuple[str, Fault]] = []
-    done, total = 0, int(rows.chosen.sum())
+    done, total = 0, rows.looked_at
     work = partial(_measure, chat=chat, every=ceil(total / TOKENS) or 1)
-    for part, unread in spread(work, rows.parts()):
+    for part, unread in spread(work, ((data.name, data.files, lines) for data, lines in rows.parts)):
         found.append(part)
         faults += unread
         done += part.height
@@ -156,21 +157,21 @@ def _numbered(rows: pl.DataFrame, several: bool) -> pl.DataFrame:
 
 
 def _measure(
-    job: tuple[Data, Lines], chat: Chat | None, every: int
+    job: tuple[str, Opened, Lines], chat: Chat | None, every: int
 ) -> tuple[pl.DataFrame, list[tuple[str, Fault]]]:
-    data, lines = job
+    name, files, lines = job
     made: list[list[Any]] = []
     faults: list[tuple[str, Fault]] = []
     draws = iter([*([0] * len(lines.long)), *(draw(line) for _, line in lines.lines)])
     for found, drawn in zip(read_lines(lines), draws, strict=True):
         if isinstance(found, Fault):
             # A path says nothing to who reads the card elsewhere.
-            told = found.evidence.replace(f"{data.files.folder}{os.sep}", "")
-            faults.append((data.name, replace(found, evidence=told)))
+            told = found.evidence.replace(f"{files.folder}{os.sep}", "")
+            faults.append((name, replace(found, evidence=told)))
             continue
         tokens = _tokens(chat, found.talk) if chat and drawn % every == 0 else None
-        known = [found.columns[name] for name in KNOWN]
-        made.append([*known, data.name, data.files.split_of(lines.place), drawn, *_row(found.talk), tokens,
+        known = [found.columns[key] for key in KNOWN]
+        made.append([*known, name, files.split_of(lines.place), drawn, *_row(found.talk), tokens,
                      *compute(found.talk, AS_FOUND), *compute(read_calls(found.talk), READ)])  # fmt: skip
     columns = {**KNOWN, **MEASURED, **schema((*AS_FOUND, *READ))}
     return pl.DataFrame(made, columns, orient="row"), faults

@@ -12,10 +12,9 @@ from array import array
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from tracemill.curate.chat_lines import FILES, Lines
@@ -24,11 +23,16 @@ from tracemill.curate.datasets.opened import Opened, find
 from tracemill.curate.errors import DatasetError
 from tracemill.curate.manifest import FILE, Manifest
 from tracemill.curate.sieve import Progress
+from tracemill.curate.sources import BATCH_ROWS
 from tracemill.tracer.home import Home
 
 ROWS = 10_000
 """The most rows that are looked at."""
+EXPORTED = 1_000
+"""The most rows that an export looks at for its card: it measured and compared all of them already."""
 _BYTES = 256 * 2**20
+_Drawn = tuple[int, int, int, bytes]
+"""The draw of a line, its file, its number there, and the line."""
 
 
 @dataclass(frozen=True)
@@ -42,26 +46,18 @@ class Data:
 
 @dataclass(frozen=True)
 class Rows:
-    """The lines of data sets (`sets`): how many there are by set and split, and which are looked at.
-
-    `chosen` is parallel to the lines of all sets in order; `digest` names all of them.
-    """
+    """The lines of data sets (`sets`): how many there are by set and split (`lines`), and in `parts` those to
+    look at, some at a time, in order; `digest` names all of them."""
 
     sets: tuple[Data, ...]
     lines: Counter[tuple[str, str]]
-    chosen: NDArray[np.bool_]
+    parts: tuple[tuple[Data, Lines], ...]
     digest: str
 
-    def parts(self) -> Iterator[tuple[Data, Lines]]:
-        """The lines to look at, some at a time, in order."""
-        at = 0
-        for data in self.sets:
-            for lines in chunks(data.files):
-                end = at + len(lines.lines)
-                wanted = self.chosen[at:end].tolist()
-                kept = [line for line, take in zip(lines.lines, wanted, strict=True) if take]
-                yield data, replace(lines, lines=kept)
-                at = end
+    @property
+    def looked_at(self) -> int:
+        """How many lines are to be looked at."""
+        return sum(len(lines.lines) for _, lines in self.parts)
 
 
 def opened(path: str | Path, home: Home) -> tuple[Data, ...]:
@@ -93,28 +89,54 @@ def draw(line: bytes) -> int:
 
 
 def choose(sets: Sequence[Data], progress: Progress | None = None, most: int = ROWS) -> Rows:
-    """Count the lines and choose at most `most` of them, and at most 256 MB; DatasetError where none can be
+    """Count the lines and keep at most `most` of them, and at most 256 MB; DatasetError where none can be
     read."""
-    draws, sizes = array("Q"), array("Q")
     counted: Counter[tuple[str, str]] = Counter()
+    files: list[tuple[Data, Lines]] = []
+    kept, bound = list[_Drawn](), 2**64
     whole = hashlib.sha256()
     try:
         for data in sets:
             done = 0
             for lines in chunks(data.files):
-                for _, line in lines.lines:
-                    draws.append(draw(line))
-                    sizes.append(len(line))
-                    whole.update(draws[-1].to_bytes(8, "big"))
+                if not files or files[-1][1].place != lines.place:
+                    files.append((data, replace(lines, lines=[], long=[])))
+                files[-1][1].long.extend(lines.long)
+                draws = [draw(line) for _, line in lines.lines]
+                whole.update(array("Q", draws).tobytes())
+                kept += [
+                    (drawn, len(files) - 1, number, line)
+                    for drawn, (number, line) in zip(draws, lines.lines, strict=True)
+                    if drawn <= bound
+                ]
+                if len(kept) > 2 * most:
+                    kept = _fewest(kept, most)
+                    bound = kept[-1][0]
                 counted[data.name, data.files.split_of(lines.place)] += len(lines.lines) + len(lines.long)
                 done += lines.size
                 if progress:
                     progress(f"counting {data.name}", done, data.files.size)
     except OSError as error:
         raise DatasetError(f"Cannot read {error.filename}: {error.strerror}; mend that.") from error
-    order = np.argsort(np.array(draws, np.uint64), kind="stable")
-    within = np.cumsum(np.array(sizes, np.uint64)[order]) <= _BYTES
-    within[:1] = True
-    chosen = np.zeros(len(draws), np.bool_)
-    chosen[order[:most][within[:most]]] = True
-    return Rows(tuple(sets), counted, chosen, whole.hexdigest())
+    return Rows(tuple(sets), counted, tuple(_parts(files, _fewest(kept, most))), whole.hexdigest())
+
+
+def _fewest(drawn: list[_Drawn], most: int) -> list[_Drawn]:
+    """Those with the smallest draws, and the first of equal ones: at most `most`, and at most 256 MB."""
+    ordered = sorted(drawn, key=lambda one: one[:3])[:most]
+    sizes = accumulate(len(line) for *_, line in ordered)
+    within = sum(size <= _BYTES for size in sizes)
+    return ordered[: max(within, 1)]
+
+
+def _parts(files: Sequence[tuple[Data, Lines]], kept: Sequence[_Drawn]) -> Iterator[tuple[Data, Lines]]:
+    """What was kept of each file, in order, some lines at a time; with the first what is too long to read."""
+    by_file: dict[int, list[tuple[int, bytes]]] = {}
+    for _, file, number, line in sorted(kept, key=lambda one: one[1:3]):
+        by_file.setdefault(file, []).append((number, line))
+    for at, (data, lines) in enumerate(files):
+        own = by_file.get(at, [])
+        for start in range(0, max(len(own), 1), BATCH_ROWS):
+            part = own[start : start + BATCH_ROWS]
+            if part or lines.long:
+                yield data, replace(lines, lines=part, long=lines.long if start == 0 else [])

@@ -44,7 +44,7 @@ class Shown:
 def texts(rows: Rows, draws: Collection[int]) -> dict[int, Shown]:
     """The rows of these draws."""
     found: dict[int, Shown] = {}
-    for _, lines in rows.parts():
+    for _, lines in rows.parts:
         wanted = [
             (number, line) for number, line in lines.lines if (at := draw(line)) in draws and at not in found
         ]

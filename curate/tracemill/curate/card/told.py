@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from tracemill.curate.card.advice import Finding
 from tracemill.curate.card.facts import Facts
 from tracemill.curate.card.plain import number, percent
+from tracemill.curate.card.reading import EXPORTED
 from tracemill.curate.card.shown import Loss
 from tracemill.curate.leaks import Kind
 from tracemill.curate.retention import StepCount
@@ -62,14 +63,15 @@ def kept(steps: Sequence[StepCount]) -> Iterator[Kept]:
 
 def about(facts: Facts) -> str:
     """What the data set is, in a sentence or two."""
-    learned = sum(one.learned for one in facts.splits)
-    calls = sum(one.calls for one in facts.splits)
-    where = f" in {len(facts.sets)} data sets" if len(facts.sets) > 1 else ""
-    told = (
-        f"{_many(facts.rows, 'row')}{where}, with {_many(learned, 'assistant turn')} to learn and "
-        f"{_many(calls, 'tool call')}."
-    )
     manifest = facts.manifest
+    where = f" in {len(facts.sets)} data sets" if len(facts.sets) > 1 else ""
+    told = f"{_many(facts.rows, 'row')}{where}"
+    if facts.looked_at >= facts.rows or manifest:
+        learned = sum(one.learned for one in facts.splits)
+        told += f", with {_many(learned, 'assistant turn')} to learn"
+    if facts.looked_at >= facts.rows:
+        told += f" and {_many(sum(one.calls for one in facts.splits), 'tool call')}"
+    told += "."
     if manifest:
         told += f" Made by tracemill {manifest.tracemill} with seed {manifest.seed}"
         told += f" from the sessions where {manifest.where}." if manifest.where else "."
@@ -80,10 +82,12 @@ def looked_at(facts: Facts) -> str:
     """Whether all rows were looked at; '' where they were."""
     if facts.looked_at >= facts.rows:
         return ""
+    whole = "rows, sessions and turns of a split" if facts.manifest else "the rows of a split"
+    more = "; tracemill dataset card looks at more" if facts.looked_at <= EXPORTED < facts.rows else ""
     return (
         f"Only {number(facts.looked_at)} of the {number(facts.rows)} rows were looked at, drawn by their "
-        "content. Counts are of these, but for the rows of a split, and a sample shows fewer copies than "
-        "there are."
+        f"content{more}. Counts are of these, but for {whole}, and a sample shows fewer copies than there "
+        "are."
     )
 
 
@@ -111,10 +115,13 @@ def leaks(facts: Facts) -> str:
     found = [_many(count, name).replace("copys", "copies")
              for kind, name in _LEAKS.items() if (count := facts.leaks[kind])]  # fmt: skip
     told = f"{', '.join(found)} stand in two splits" if found else "Nothing stands in two splits"
+    every = "every row" if facts.looked_at >= facts.rows else "every row that was looked at"
     compared = (
-        "every row was compared with those of the other splits, by session, task, prompt (case and white "
+        f"{every} was compared with those of the other splits, by session, task, prompt (case and white "
         "space aside), conversation and as a near copy"
     )
+    if facts.manifest and facts.looked_at < facts.rows:
+        compared += "; the export compared all rows by session, task and prompt"
     return f"{told}: {compared}. {_moved(facts)}".strip()
 
 

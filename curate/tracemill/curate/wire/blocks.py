@@ -10,10 +10,14 @@ from __future__ import annotations
 import importlib
 import json
 import re
+import sys
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
+from importlib.util import find_spec
+from pathlib import Path
+from types import ModuleType
 from typing import Any, cast
 
 from tracemill.curate.chat.codec import Call
@@ -98,7 +102,7 @@ def json_calls(token: str, opening: str = "") -> Reader:
 
 def ask(parser: str, text: str, tools: Sequence[Tool] = ()) -> list[Call]:
     """What mlx-lm's tool parser of that name reads in `text`; UnreadableError where it cannot."""
-    module = importlib.import_module(f"mlx_lm.tool_parsers.{parser}")
+    module = importlib.import_module(f"{_parsers()}.{parser}")
     offered = [{"type": "function", "function": dict(tool)} for tool in tools]
     try:
         with warnings.catch_warnings():
@@ -111,6 +115,22 @@ def ask(parser: str, text: str, tools: Sequence[Tool] = ()) -> list[Call]:
         raise UnreadableError(
             f"mlx-lm's parser {parser} says {type(error).__name__}: {error!s:.80}"
         ) from None
+
+
+@cache
+def _parsers() -> str:
+    """The package of mlx-lm's tool parsers, under a name of its own.
+
+    To import `mlx_lm` itself is to import transformers, a second and more in each process; no parser needs
+    it.
+    """
+    found = find_spec("mlx_lm")
+    if found is None or found.origin is None:
+        raise ImportError("mlx_lm is not installed; install tracemill again.")
+    package = ModuleType("mlx_lm_tool_parsers")
+    package.__path__ = [str(Path(found.origin).parent / "tool_parsers")]
+    sys.modules[package.__name__] = package
+    return package.__name__
 
 
 def _checked(item: dict[str, Any]) -> Call:
