@@ -60,7 +60,7 @@ def test_a_comparison_by_hand() -> None:
     assert (found.direct.n, found.direct.base.estimate, found.direct.adapter.estimate) == (2, 0.5, 1.0)
     assert found.gained == [f"r{i}#1" for i in range(1, 12)] + ["r13#1"]
     assert found.lost == ["r0#1"]
-    assert found.failures == {"no-call": (11, 0), "unwanted-call": (1, 0), "wrong-arguments": (0, 1)}
+    assert found.failures == {"no-call": (11, 0), "unwanted-call": (1, 0), "wrong-value": (0, 1)}
     assert found.verdict.word == "better"
     assert "11 sessions gained and 1 lost of 12, p = 0.0063" in found.verdict.reason
 

@@ -11,20 +11,47 @@ from hypothesis import strategies as st
 
 from tracemill.curate.chat.codec import Call, encode
 from tracemill.curate.chat.proof import Row
+from tracemill.evaluate.arguments import same_json
 from tracemill.evaluate.items import Item, items
-from tracemill.evaluate.scoring import FAILURES, same_json, score
+from tracemill.evaluate.scoring import FAILURES, score
+from tracemill.tracer.messages import Tool
 
 
-def asked(expected: str) -> Item:
+def asked(expected: str, tools: list[Tool] | None = None) -> Item:
     """An item whose right answer is the assistant text `expected`."""
     row: Row = {
         "id": "row",
         "session_id": "session",
         "category": "read",
         "messages": [{"role": "user", "content": "Go."}, {"role": "assistant", "content": expected}],
-        "tools": [],
+        "tools": tools or [],
     }
     return items([row])[0]
+
+
+def tool(name: str, required: list[str], **properties: Any) -> Tool:
+    parameters = {"type": "object", "properties": properties, "required": required}
+    return {"name": name, "description": "", "parameters": parameters}
+
+
+TOOLS = [
+    tool(
+        "read_file",
+        ["path"],
+        path={"type": "string"},
+        limit={"type": "integer"},
+        offset={"type": "integer", "default": 0},
+        mode={"enum": ["text", "bytes"]},
+    ),
+    tool("list_files", ["path"], path={"type": "string"}, limit={"type": "integer"}),
+    tool(
+        "query",
+        ["body"],
+        body={"type": "string", "contentMediaType": "application/json"},
+        tags={"type": "array", "uniqueItems": True},
+        rows={"type": "array"},
+    ),
+]
 
 
 def call(name: str, **arguments: Any) -> str:
@@ -32,6 +59,10 @@ def call(name: str, **arguments: Any) -> str:
 
 
 READ = asked(call("read_file", path="src/app.py", limit=10))
+OFFERED = asked(call("read_file", path="src/app.py", limit=10), TOOLS)
+BYTES = asked(call("read_file", path="a", mode="bytes", offset=0), TOOLS)
+QUERY = asked(call("query", body='{"a": 1, "b": [2]}', tags=["x", "y"], rows=[1, 2]), TOOLS)
+THREE = asked("\n".join(call("read_file", path=name, limit=1) for name in ("a", "b", "c")), TOOLS)
 TWO = asked(call("read_file", path="a.py") + "\n" + call("read_file", path="b.py"))
 DIRECT = asked("It is a list.")
 
@@ -42,28 +73,48 @@ DIRECT = asked("It is a list.")
         (READ, call("read_file", path="src/app.py", limit=10), ""),
         (READ, "Let me look.\n" + call("read_file", limit=10, path="src/app.py"), ""),
         (READ, call("read_file", path="src/app.py", limit=10.0), ""),
-        (READ, call("read_file", path="src/app.py", limit="10"), "wrong-arguments"),
-        (READ, call("read_file", path="src/app.py", limit=True), "wrong-arguments"),
-        (READ, call("read_file", path="./src/app.py", limit=10), "wrong-arguments"),
+        (READ, call("read_file", path="src/app.py", limit="10"), "wrong-value"),
+        (READ, call("read_file", path="src/app.py", limit=True), "wrong-value"),
+        (READ, call("read_file", path="./src/app.py", limit=10), "wrong-value"),
         (READ, call("read_file", path="src/app.py"), "missing-argument"),
         (READ, call("read_file", file="src/app.py", limit=10), "missing-argument"),
         (READ, call("read_file", path="src/app.py", limit=10, offset=0), "extra-argument"),
         (READ, call("list_files", path="src/app.py", limit=10), "wrong-tool"),
-        (READ, call("read_file", path="src/app.py", limit=10) * 2, "call-count"),
+        (READ, call("read_file", path="src/app.py", limit=10) * 2, "extra-call"),
         (READ, "I would call read_file with src/app.py.", "no-call"),
-        (READ, '{"name": "read_file", "arguments": {"path": "src/app.py", "limit": 10}}', "no-call"),
+        (READ, '{"name": "read_file", "arguments": {"path": "src/app.py", "limit": 10}}', "other-format"),
         (READ, "", "no-call"),
         (READ, '<tool_call>\n{"name": "read_file", "argum', "parse"),
         (READ, "<tool_call>\nread_file src/app.py\n</tool_call>", "parse"),
         (READ, call("read_file", path="src/app.py", limit=10) + "\n<tool_call>", "parse"),
         (TWO, call("read_file", path="b.py") + "\n" + call("read_file", path="a.py"), ""),
-        (TWO, call("read_file", path="a.py") * 2, "wrong-arguments"),
-        (TWO, call("read_file", path="a.py"), "call-count"),
+        (TWO, call("read_file", path="a.py") * 2, "wrong-value"),
+        (TWO, call("read_file", path="a.py"), "missing-call"),
         (TWO, call("read_file", path="a.py") + call("list_files", path="b.py"), "wrong-tool"),
         (DIRECT, "A list keeps order.", ""),
         (DIRECT, call("read_file", path="src/app.py"), "unwanted-call"),
         (DIRECT, '<tool_call>{"name": 1}</tool_call>', "parse"),
         (DIRECT, " \n", "no-answer"),
+        (DIRECT, '[TOOL_CALLS][{"name": "read_file", "arguments": {"path": "a"}}]', "other-format"),
+        (READ, '[TOOL_CALLS][{"name": "read_file", "arguments": {"path": "a"}}]', "other-format"),
+        (READ, '[TOOL_CALLS][{"name": "read_file", "argum', "parse"),
+        (OFFERED, call("read_file", path="src/app.py", limit=10, offset=0), ""),
+        (OFFERED, call("read_file", path="src/app.py", limit=10, offset=1), "extra-argument"),
+        (OFFERED, call("read_file", path="src/app.py", limit=10, encoding="utf-8"), "hallucinated-argument"),
+        (OFFERED, call("read_file", file="src/app.py", limit=10), "hallucinated-argument"),
+        (OFFERED, call("read_file", path="src/app.py"), "missing-argument"),
+        (OFFERED, call("read_file", path="src/app.py", limit="10"), "invalid-value"),
+        (OFFERED, call("read_file", path="src/app.py", limit=11), "wrong-value"),
+        (OFFERED, call("list_files", path="src/app.py", limit=10), "wrong-tool"),
+        (OFFERED, call("open_file", path="src/app.py", limit=10), "unknown-tool"),
+        (OFFERED, call("open_file", path="a") + call("read_file", path="src/app.py"), "unknown-tool"),
+        (BYTES, call("read_file", path="a", mode="bytes"), ""),
+        (BYTES, call("read_file", path="a", mode="bits"), "invalid-value"),
+        (BYTES, call("read_file", path="a", mode="text"), "wrong-value"),
+        (QUERY, call("query", body='{"b":[2.0],"a":1}', tags=["y", "x"], rows=[1, 2]), ""),
+        (QUERY, call("query", body='{"b":[2.0],"a":1}', tags=["y", "x"], rows=[2, 1]), "wrong-value"),
+        (QUERY, call("query", body='{"a": 1}', tags=["x", "y"], rows=[1, 2]), "wrong-value"),
+        (QUERY, call("query", body="not JSON", tags=["x", "y"], rows=[1, 2]), "wrong-value"),
     ],
 )
 def test_failure(item: Item, text: str, failure: str) -> None:
@@ -149,13 +200,61 @@ def canonical(call: Call) -> str:
 
 
 @given(st.text())
-def test_any_text_gets_a_score_and_text_without_a_tag_is_never_a_parse_failure(text: str) -> None:
+def test_any_text_gets_one_kind_and_text_without_a_call_is_never_right(text: str) -> None:
     for item in (READ, DIRECT):
         found = score(item, text)
         assert found.parsed == (found.failure != "parse")
+        assert found.failure in ("", *FAILURES)
+        assert found.value == float(found.right)
+        assert found.lenient or not found.right
         if "tool_call>" not in text:
-            assert found.parsed and not found.exact
-            assert found.failure in ("no-call", "", "no-answer")
+            assert not found.exact
+
+
+SAID = st.lists(
+    st.builds(
+        Call,
+        st.sampled_from(["read_file", "list_files", "open_file"]),
+        st.dictionaries(
+            st.sampled_from(["path", "limit", "offset", "mode", "bogus"]),
+            st.sampled_from(["a", "b", "./A", 0, 1, "1", None, True]),
+            max_size=4,
+        ),
+    ),
+    max_size=4,
+)
+
+
+@given(SAID, SAID, st.randoms(use_true_random=False))
+def test_the_order_of_parallel_calls_changes_nothing(
+    expected: list[Call], got: list[Call], random: Any
+) -> None:
+    found = score(asked(encode("Yes.", expected), TOOLS), encode("Yes.", got))
+    random.shuffle(expected)
+    random.shuffle(got)
+    assert score(asked(encode("Yes.", expected), TOOLS), encode("Yes.", got)) == found
+    assert found.lenient or not found.right
+
+
+def test_calls_are_paired_as_well_as_can_be() -> None:
+    """Two calls are right, so only the third counts, wherever it stands."""
+    said = [call("read_file", path=name, limit=1) for name in ("b", "c")]
+    for got in ([*said, call("read_file", path="a")], [call("read_file", path="a"), *said]):
+        assert score(THREE, "".join(got)).failure == "missing-argument"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '[TOOL_CALLS][{"name": "read_file", "arguments": {"path": "src/app.py", "limit": 10}}]',
+        '{"name": "read_file", "arguments": {"path": "./src/App.py", "limit": 10}}',
+        '<function=read_file>{"path": "src/app.py", "limit": 10}</function>',
+        '<tool_call>{"name": "read_file", "arguments": {"path": "src/app.py", "limit": 10}}',
+    ],
+)
+def test_the_right_call_in_another_form_is_right_leniently_alone(text: str) -> None:
+    found = score(OFFERED, text)
+    assert found.lenient and not found.right and found.failure in ("other-format", "parse")
 
 
 @given(st.text())

@@ -1,33 +1,88 @@
-"""What is asked of a model: one item per assistant turn worth learning.
+"""What is asked of a model: a prompt, and what is right.
 
-In: data set rows. Out: `Item`s. The prompt of an item is the history before the turn as it was recorded
-(next action), so a mistake in one turn does not spoil the items after it.
+In: data set rows, or the items of a suite (`tracemill.evaluate.suites`). Out: `Item`s. Of a row every
+assistant turn worth learning is one; its prompt is the history before the turn as it was recorded (next
+action), so a mistake in one turn does not spoil the items after it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from typing import Literal
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
 
-from tracemill.curate.chat.codec import from_row
+from tracemill.curate.chat.codec import Call, calls_of, from_row
 from tracemill.curate.chat.proof import Row, learned_turns
 from tracemill.curate.errors import CodecError
 from tracemill.evaluate.errors import EvaluationError
 from tracemill.tracer.messages import Message, Tool
 
+Kind = Literal["call", "direct", "answer"]
+
+
+@dataclass(frozen=True)
+class WantedCall:
+    """A call that is due: for each argument the JSON values that are right; some are `optional`."""
+
+    name: str
+    arguments: Mapping[str, Sequence[Any]]
+    optional: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What an answer in words has to satisfy, every condition that is given.
+
+    keywords: all of them, whatever their case; regexes: each is found; exact: the whole answer; numeric: its
+    last number, within `tolerance`; partial: parts, of which the share found is the score; scorer:
+    `FILE.py:FUNCTION`, called with the item (a dict) and the text, gives a bool or 0..1.
+    """
+
+    keywords: Sequence[str] = ()
+    regexes: Sequence[str] = ()
+    exact: str | None = None
+    numeric: float | None = None
+    tolerance: float = 1e-6
+    partial: Sequence[str] = ()
+    scorer: str | None = None
+
 
 @dataclass(frozen=True)
 class Item:
-    """A prompt, and the turn that was right: tool calls (`call`) or an answer in words (`direct`)."""
+    """A prompt, and what is right: tool calls (`call`), any words without one (`direct`), or an `answer`.
+
+    session_id: what items that are not independent have in common; expected: a right turn, to be shown;
+    calls, answer: what is scored; source: where the item comes from.
+    """
 
     id: str
     session_id: str
     category: str
-    kind: Literal["call", "direct"]
+    kind: Kind
     messages: list[Message]
     tools: list[Tool]
     expected: Message
+    calls: Sequence[WantedCall] = ()
+    answer: Answer | None = None
+    source: str = ""
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of what is asked and what is right: items of equal digest can be compared."""
+        parts = {"messages": self.messages, "tools": self.tools, "kind": self.kind}
+        wanted = [asdict(call) for call in self.calls]
+        answer = asdict(self.answer) if self.answer else None
+        text = json.dumps({**parts, "calls": wanted, "answer": answer}, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def exactly(calls: Iterable[Call]) -> tuple[WantedCall, ...]:
+    """These calls and no others: each argument has one right value."""
+    return tuple(
+        WantedCall(call.name, {key: (value,) for key, value in call.arguments.items()}) for call in calls
+    )
 
 
 def items(rows: Iterable[Row]) -> list[Item]:
@@ -53,4 +108,6 @@ def _of_row(row: Row) -> Iterator[Item]:
             messages=messages[:position],
             tools=row["tools"],
             expected=expected,
+            calls=exactly(calls_of(expected)),
+            source=f"row {row['id']}, turn {position}",
         )

@@ -1,37 +1,48 @@
 """The score of one completion: strictly what the agent's own parser would execute.
 
-In: an `Item` and the text a model wrote. Out: a `Score`. A call that cannot be parsed is a parse failure,
-never "no call"; an answer in words is "no call", never a parse failure. Calls of one turn run in parallel, so
-their order is free. The lenient score beside the strict one forgives white space, case and a leading `./` in
-string arguments, and nothing else.
+In: an `Item` and the text a model wrote. Out: a `Score`, whose failure is exactly one kind. A call that
+cannot be read, in whatever format, is a parse failure, never "no call"; a call in a format that the agent's
+parser does not read is counted apart; an answer in words is "no call", never a parse failure. Calls of one
+turn run in parallel, so their order is free. The lenient score beside the strict one takes a call in any wire
+format (`curate/wire`), and forgives white space, case and a leading `./` in texts.
 """
 
 from __future__ import annotations
 
 import operator
-import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, TypeVar, cast, get_args
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Literal, get_args
 
-from tracemill.curate.chat.codec import Call, calls_of, decode
-from tracemill.evaluate.items import Item
+from tracemill.curate.chat.codec import Call, Decoded, decode
+from tracemill.curate.wire import calls_in
+from tracemill.evaluate.answers import grade
+from tracemill.evaluate.arguments import DIFFERENCES, Difference, SameText, difference, same_loosely
+from tracemill.evaluate.items import Item, WantedCall
 
-Failure = Literal[
-    "",
-    "parse",
-    "no-call",
-    "unwanted-call",
-    "call-count",
-    "wrong-tool",
-    "missing-argument",
-    "extra-argument",
-    "wrong-arguments",
-    "no-answer",
-]
-FAILURES: tuple[Failure, ...] = tuple(word for word in get_args(Failure) if word)
-SameText = Callable[[str, str], bool]
-T = TypeVar("T")
+Failure = (
+    Literal[
+        "",
+        "parse",
+        "other-format",
+        "no-call",
+        "unwanted-call",
+        "unknown-tool",
+        "missing-call",
+        "extra-call",
+        "no-answer",
+        "wrong-answer",
+    ]
+    | Difference
+)
+FAILURES: tuple[Failure, ...] = tuple(
+    dict.fromkeys(word for part in get_args(Failure) for word in get_args(part) if word)
+)
+"""Every way to be wrong; what each means is in docs/scoring.md."""
+
+_GRAVITY: dict[Difference, int] = {
+    word: len(DIFFERENCES) - i if word else 0 for i, word in enumerate(DIFFERENCES)
+}
 
 
 @dataclass(frozen=True)
@@ -39,8 +50,9 @@ class Score:
     """How right a completion is.
 
     parsed: every call in it could be read. exact: the same calls as expected. name: the same tools, as often.
-    arguments: the same argument objects, whatever the tools. direct: words and no call, where none was due.
-    lenient: exact or direct with string arguments compared loosely. failure: the first thing wrong, or "".
+    arguments: the right arguments, whatever the tools. direct: words and no call, where none was due.
+    lenient: right when scored leniently. failure: the first thing wrong, or "". value: 1 where right, else 0,
+    or the share that an answer was right.
     """
 
     parsed: bool
@@ -50,111 +62,118 @@ class Score:
     direct: bool
     lenient: bool
     failure: Failure
+    value: float = 0.0
 
     @property
     def right(self) -> bool:
-        """Exact where calls were due, direct where none was."""
+        """Exact where calls were due, direct where none was, right where an answer was asked for."""
         return not self.failure
 
 
 def score(item: Item, text: str) -> Score:
     """Score the completion `text` of `item`; never raises on what a model wrote."""
     decoded = decode(text)
-    if decoded.errors:
-        return Score(False, False, False, False, False, False, "parse")
-    if item.kind == "direct":
-        return _score_direct(decoded.content, decoded.calls)
-    expected, got = calls_of(item.expected), decoded.calls
-    failure = _failure(expected, got)
+    if item.kind == "call":
+        return _score_calls(item, decoded, text)
+    value, failure = _score_words(item, decoded, text)
+    lenient = not failure or _lenient_words(item, text)
     return Score(
-        parsed=True,
-        exact=not failure,
-        name=sorted(call.name for call in expected) == sorted(call.name for call in got),
-        arguments=_all_paired(
-            [call.arguments for call in expected], [call.arguments for call in got], same_json
-        ),
-        direct=False,
-        lenient=_all_paired(expected, got, _same_call_loosely),
+        parsed=not decoded.errors,
+        exact=False,
+        name=False,
+        arguments=False,
+        direct=not failure and item.kind == "direct",
+        lenient=lenient,
         failure=failure,
+        value=value,
     )
 
 
-def _score_direct(content: str, calls: Sequence[Call]) -> Score:
-    failure: Failure = "unwanted-call" if calls else "" if content else "no-answer"
-    right = not failure
-    return Score(True, False, False, False, right, right, failure)
+def _score_calls(item: Item, decoded: Decoded, text: str) -> Score:
+    failure = _call_failure(item, decoded, text)
+    parsed = failure != "parse"
+    got = decoded.calls if parsed else ()
+    # Whatever the tools: each argument object against each, as if of one tool.
+    nameless = [WantedCall("", want.arguments, want.optional) for want in item.calls]
+    arguments = _worst(nameless, [Call("", call.arguments) for call in got], None) == ""
+    return Score(
+        parsed=parsed,
+        exact=not failure,
+        name=sorted(want.name for want in item.calls) == sorted(call.name for call in got),
+        arguments=not failure or arguments,
+        direct=False,
+        lenient=not failure or _lenient_calls(item, text),
+        failure=failure,
+        value=float(not failure),
+    )
 
 
-def _failure(expected: Sequence[Call], got: Sequence[Call]) -> Failure:
-    if len(got) != len(expected):
-        return "call-count" if got else "no-call"
-    missed, wrong = _unmatched(expected, got, _same_call)
-    return _difference(missed, wrong) if missed else ""
+def _call_failure(item: Item, decoded: Decoded, text: str) -> Failure:
+    if decoded.errors:
+        return "parse"
+    got = decoded.calls
+    if not got:
+        found = calls_in(text, item.tools)
+        return "parse" if found.errors else "other-format" if found.calls else "no-call"
+    failure = _worst(item.calls, got, item) if len(got) == len(item.calls) else None
+    if failure == "":
+        return ""
+    if item.tools and {call.name for call in got} - {tool["name"] for tool in item.tools}:
+        return "unknown-tool"
+    if failure is None:
+        return "missing-call" if len(got) < len(item.calls) else "extra-call"
+    return failure
 
 
-def _difference(missed: Sequence[Call], wrong: Sequence[Call]) -> Failure:
-    by_name = list(zip(sorted(missed, key=_name), sorted(wrong, key=_name), strict=True))
-    if any(want.name != have.name for want, have in by_name):
-        return "wrong-tool"
-    if any(want.arguments.keys() - have.arguments.keys() for want, have in by_name):
-        return "missing-argument"
-    if any(have.arguments.keys() - want.arguments.keys() for want, have in by_name):
-        return "extra-argument"
-    return "wrong-arguments"
+def _score_words(item: Item, decoded: Decoded, text: str) -> tuple[float, Failure]:
+    if decoded.errors:
+        return 0.0, "parse"
+    if decoded.calls:
+        return 0.0, "unwanted-call"
+    if calls_in(text, item.tools).calls:
+        return 0.0, "other-format"
+    if not decoded.content:
+        return 0.0, "no-answer"
+    if item.answer is None:
+        return 1.0, ""
+    value = grade(item.answer, asdict(item), text)
+    return value, "" if value >= 1 else "wrong-answer"
 
 
-def _all_paired(expected: Sequence[T], got: Sequence[T], same: Callable[[T, T], bool]) -> bool:
-    return not any(_unmatched(expected, got, same))
+def _lenient_words(item: Item, text: str) -> bool:
+    found = calls_in(text, item.tools)
+    if found.calls or found.errors or not found.before.strip():
+        return False
+    return item.answer is None or grade(item.answer, asdict(item), text) >= 1
 
 
-def _unmatched(
-    expected: Sequence[T], got: Sequence[T], same: Callable[[T, T], bool]
-) -> tuple[list[T], list[T]]:
-    """What is left of both sides once each expected value has been paired with an equal one."""
-    missed: list[T] = []
-    left = list(got)
-    for want in expected:
-        at = next((i for i, have in enumerate(left) if same(want, have)), None)
-        if at is None:
-            missed.append(want)
-        else:
-            del left[at]
-    return missed, left
+def _lenient_calls(item: Item, text: str) -> bool:
+    found = calls_in(text, item.tools)
+    same_number = len(found.calls) == len(item.calls)
+    return not found.errors and same_number and _worst(item.calls, found.calls, item, same_loosely) == ""
 
 
-def _name(call: Call) -> str:
-    return call.name
+def _worst(
+    expected: Sequence[WantedCall], got: Sequence[Call], item: Item | None, same_text: SameText = operator.eq
+) -> Difference | None:
+    """The gravest difference when calls are paired as well as can be; None for another number of calls.
 
+    A pairing costs powers of the number of calls, by gravity: the cheapest one has the fewest of the gravest
+    differences, whatever the order of the calls.
+    """
+    if len(expected) != len(got):
+        return None
+    tools = {tool["name"]: tool for tool in item.tools} if item else {}
+    table: list[list[Difference]] = [
+        [difference(want, have, tools.get(want.name), same_text) for have in got] for want in expected
+    ]
+    if len(table) == 1:
+        return table[0][0]
+    from scipy.optimize import linear_sum_assignment
 
-def _same_call(a: Call, b: Call) -> bool:
-    return a.name == b.name and same_json(a.arguments, b.arguments)
-
-
-def _same_call_loosely(a: Call, b: Call) -> bool:
-    return a.name == b.name and same_json(a.arguments, b.arguments, _same_text_loosely)
-
-
-def same_json(a: object, b: object, same_text: SameText = operator.eq) -> bool:
-    """Equality of JSON values: `true` is not `1`, but `1` is `1.0` (RFC 8259 knows one kind of number)."""
-    if isinstance(a, bool) or isinstance(b, bool):
-        return a is b
-    if isinstance(a, str) and isinstance(b, str):
-        return same_text(a, b)
-    if isinstance(a, dict) and isinstance(b, dict):
-        one, other = cast(dict[str, Any], a), cast(dict[str, Any], b)
-        return one.keys() == other.keys() and all(same_json(one[key], other[key], same_text) for key in one)
-    if isinstance(a, list) and isinstance(b, list):
-        left, right = cast(list[Any], a), cast(list[Any], b)
-        return len(left) == len(right) and all(
-            same_json(x, y, same_text) for x, y in zip(left, right, strict=True)
-        )
-    return a == b
-
-
-def _same_text_loosely(a: str, b: str) -> bool:
-    return _loose(a) == _loose(b)
-
-
-def _loose(text: str) -> str:
-    """Case folded, runs of white space as one space, `./` dropped where a word begins."""
-    return re.sub(r"(?:^|(?<= ))(?:\./)+", "", " ".join(text.casefold().split()))
+    base = len(table) + 1.0
+    costs = [[base ** _GRAVITY[word] if word else 0.0 for word in row] for row in table]
+    rows, columns = linear_sum_assignment(costs)
+    return max(
+        (table[row][column] for row, column in zip(rows, columns, strict=True)), key=_GRAVITY.__getitem__
+    )

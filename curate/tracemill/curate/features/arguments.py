@@ -37,6 +37,12 @@ def misfits(talk: Talk) -> list[TurnFault] | None:
     return found or None
 
 
+def fits(parameters: object, arguments: dict[str, Any]) -> bool:
+    """Whether `arguments` fit the JSON schema `parameters`; True where nobody can say."""
+    validator = _validator(json.dumps(parameters))
+    return validator is None or _misfit(validator, arguments) is None
+
+
 def _misfit(validator: Validator, arguments: dict[str, Any]) -> str | None:
     """The error that says most, and where in the arguments it is; null where they fit or nobody can say."""
     try:
