@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import http.client
 import json
 import os
 import signal
@@ -28,14 +29,16 @@ from pydantic_ai import Agent, UsageLimitExceeded, UsageLimits
 from pydantic_ai.models.openai import OpenAIChatModel
 from pydantic_ai.providers.openai import OpenAIProvider
 
+from adapters import lora_adapter
 from tiny import scripted_model, tiny_model
 from tracemill.curate.chat.codec import OPEN, from_row, to_row
 from tracemill.curate.chat.template import Chat
 from tracemill.curate.errors import CodecError
 from tracemill.tracer.home import Home
 from tracemill.tracer.messages import Message
-from tracemill.train import serving
+from tracemill.train import requests, serving
 from tracemill.train.errors import ServerError
+from tracemill.train.ports import occupant
 from tracemill.train.server import ModelServer, confirm_identity
 
 CALL = [
@@ -160,9 +163,9 @@ def test_the_prompt_is_the_training_row_token_for_token(calling: ModelServer, sh
     sent[2]["tool_calls"] = [{"id": "x1", "type": "function", "function": function}]
     sent[3] = {"role": "tool", "tool_call_id": "x1", "content": [{"type": "text", "text": "text"}]}
     row = from_row(to_row(history))
-    assert serving.neutral(sent) == row
+    assert requests.neutral(sent) == row
     chat = Chat.load(shared_home.models / "calling")
-    prompt = chat.prompt(row, serving.toolset([TOOL]))
+    prompt = chat.prompt(row, requests.toolset([TOOL]))
     assert ask(calling, messages=sent).usage.prompt_tokens == len(prompt)
 
 
@@ -170,9 +173,9 @@ def test_arguments_nobody_could_read_are_refused() -> None:
     function = {"name": "read_file", "arguments": "{path"}
     broken = [{"role": "assistant", "tool_calls": [{"id": "1", "type": "function", "function": function}]}]
     with pytest.raises(CodecError, match="not a JSON object"):
-        serving.neutral(broken)
+        requests.neutral(broken)
     unread = [{"role": "assistant", "content": f"{OPEN}never closed"}]
-    assert serving.neutral(unread) == unread
+    assert requests.neutral(unread) == unread
 
 
 @given(st.text(alphabet="<tol_ca>/x", max_size=40))
@@ -192,8 +195,51 @@ def refusal(server: ModelServer, **changes: Any) -> str:
 def test_another_model_or_adapter_is_refused(calling: ModelServer) -> None:
     assert "serves 'calling' only, not 'org/other'" in refusal(calling, model="org/other")
     assert "not '/nowhere'" in refusal(calling, extra_body={"adapters": "/nowhere"})
+    assert "only, not 'default_model'" in refusal(calling, model="default_model")
     with client(calling) as api:
         assert [model.id for model in api.models.list()] == ["calling"]
+        assert api.models.retrieve("calling").id == "calling"
+        with pytest.raises(openai.NotFoundError):
+            api.models.retrieve("default")
+
+
+def raw(server: ModelServer, path: str, body: Any = None, **headers: str) -> tuple[int, str]:
+    """Status and text of one request, without what a client library does about it."""
+    connection = http.client.HTTPConnection(server.base_url.split("/")[2], timeout=20)
+    connection.request("GET" if body is None else "POST", f"/v1{path}", body and json.dumps(body), headers)
+    answer = connection.getresponse()
+    found = answer.status, answer.read().decode()
+    connection.close()
+    return found
+
+
+def test_a_request_without_a_model_is_refused(calling: ModelServer) -> None:
+    status, told = raw(calling, "/chat/completions", {"messages": []})
+    assert (status, json.loads(told)["error"]) == (404, "This server serves 'calling' only, not None.")
+
+
+def test_a_web_page_under_another_name_is_refused(calling: ModelServer) -> None:
+    for path, body in (("/models", None), ("/chat/completions", {"model": "calling", "messages": []})):
+        status, told = raw(calling, path, body, Host="evil.example:80")
+        assert (status, "calling" in told) == (403, False)
+    assert raw(calling, "/models", Host="localhost")[0] == 200
+
+
+def test_tools_that_may_not_be_called_are_not_offered(calling: ModelServer) -> None:
+    without = ask(calling, tools=openai.omit).usage.prompt_tokens
+    assert ask(calling, tool_choice="none").usage.prompt_tokens == without < ask(calling).usage.prompt_tokens
+
+
+def test_a_completion_ends_with_the_context(shared_home: Home) -> None:
+    folder = scripted_model(shared_home.models / "short", [f"w{n} " for n in range(60)])
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"max_position_embeddings": 40}))
+    with ModelServer(folder, home=shared_home) as server:
+        usage = ask(
+            server, messages=[{"role": "user", "content": "Hi"}], tools=openai.omit, max_tokens=60
+        ).usage
+    assert usage.completion_tokens < 60
+    assert usage.prompt_tokens + usage.completion_tokens <= 40
 
 
 def test_a_prompt_beyond_the_context_is_refused(calling: ModelServer) -> None:
@@ -250,13 +296,70 @@ def test_an_adapter_is_served_with_its_own_template_and_name(
         ModelServer(tiny, adapter, home=shared_home)
 
 
-def test_a_taken_port_is_refused(shared_home: Home, tiny: Path) -> None:
+def test_a_taken_port_is_refused_before_anything_is_loaded(shared_home: Home, tiny: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as foreign:
+        port = foreign.getsockname()[1]
+        server = ModelServer(tiny, home=shared_home, port=port)
+        with pytest.raises(
+            ServerError, match=f"Port {port} of 127.0.0.1 is taken by a program that does not"
+        ):
+            server.start()
+        with pytest.raises(ServerError, match="is not running"):
+            server.check()
+
+
+def test_a_port_that_is_taken_at_the_last_moment_is_refused_too(
+    shared_home: Home, tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tracemill.train.server.occupant", dict[int, str]().get)
     with socket.create_server(("127.0.0.1", 0)) as foreign:
         port = foreign.getsockname()[1]
         with pytest.raises(
             ServerError, match=f"port {port} of 127.0.0.1 cannot be used: Address already in use"
         ):
             ModelServer(tiny, home=shared_home, port=port).start()
+
+
+def test_who_has_the_port_is_told(calling: ModelServer) -> None:
+    port = int(calling.base_url.split(":")[2].removesuffix("/v1"))
+    who = occupant(port) or ""
+    assert who.startswith("a model server of Tracemill that serves calling")
+    if Path("/proc/net/tcp").exists():
+        assert f"(process {calling.pid}, " in who
+
+    class Other(BaseHTTPRequestHandler):
+        listing = ""
+
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            found = {"object": "list", "data": [{"id": "their-model"}, {"id": 7}, "x"]}
+            self.wfile.write(json.dumps(found if self.path == self.listing else []).encode())
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    for listing, told in [
+        ("/v1/models", "an OpenAI-compatible server that serves their-model"),
+        ("", "a web server (Base"),
+    ]:
+        Other.listing = listing
+        with HTTPServer(("127.0.0.1", 0), Other) as other:
+            thread = threading.Thread(target=other.serve_forever)
+            thread.start()
+            assert (occupant(other.server_port) or "").startswith(told)
+            other.shutdown()
+            thread.join()
+        assert occupant(other.server_port) is None
+
+
+def test_a_server_on_the_other_loopback_address_counts(shared_home: Home, tiny: Path) -> None:
+    try:
+        other = socket.create_server(("::1", 0), family=socket.AF_INET6)
+    except OSError:
+        pytest.skip("no IPv6 here")
+    with other:
+        assert occupant(other.getsockname()[1]) is not None
 
 
 def test_a_foreign_server_is_never_taken_for_ours() -> None:
@@ -286,6 +389,28 @@ def test_a_model_that_cannot_be_loaded_fails_with_the_reason(shared_home: Home, 
     (folder / "config.json").write_text(json.dumps(config))
     with pytest.raises(ServerError, match=r"did not start: .*no-such-model not supported"):
         ModelServer(folder, home=shared_home).start()
+
+
+def test_an_adapter_is_served_on_its_own_base_with_its_own_template(
+    shared_home: Home, tiny: Path, tmp_path: Path
+) -> None:
+    made = lora_adapter(tmp_path / "run-2", tiny)
+    assert ModelServer(tiny, made.path, home=shared_home).identity.adapter == made.card["weights_sha256"]
+    other = tiny_model(tmp_path / "other", seed=1)
+    with pytest.raises(ServerError, match="was trained on another base"):
+        ModelServer(other, made.path, home=shared_home)
+    template = made.path / "chat_template.jinja"
+    template.write_text(template.read_text() + " ")
+    with pytest.raises(ServerError, match="is not the template that run-2 was trained with"):
+        ModelServer(tiny, made.path, home=shared_home)
+    (made.path / "adapters.safetensors").write_bytes(b"cut in half")
+    with pytest.raises(ServerError, match="changed after training"):
+        ModelServer(tiny, made.path, home=shared_home)
+    (made.path / "tracemill.json").write_text("[1]")
+    with pytest.raises(ServerError, match="cannot be read"):
+        ModelServer(tiny, made.path, home=shared_home)
+    with pytest.raises(ServerError, match="is not an adapter"):
+        ModelServer(tiny, tmp_path / "missing", home=shared_home)
 
 
 def test_a_server_that_is_not_ready_in_time_is_stopped(shared_home: Home, tiny: Path) -> None:

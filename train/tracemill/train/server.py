@@ -20,30 +20,18 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, cast
 
-from tracemill.curate.chat.template import TEMPLATE_FILE
 from tracemill.tracer.home import Home
-from tracemill.train.adapter import file_sha256
-from tracemill.train.base import check_folder, folder_digest
+from tracemill.train.base import BaseModel
 from tracemill.train.errors import ServerError
+from tracemill.train.identity import identify
+from tracemill.train.ports import HOST, occupant
 
-ADAPTER_FILES = ("adapters.safetensors", "adapter_config.json")
-HOST = "127.0.0.1"
 MAX_TOKENS = 1024
 GRACE = 5.0  # seconds between asking the process to end and killing it
-
-
-@dataclass(frozen=True)
-class Identity:
-    """What a server serves, by content: SHA-256 of each part."""
-
-    base: str
-    adapter: str | None
-    template: str
 
 
 class ModelServer:
@@ -51,7 +39,7 @@ class ModelServer:
 
     def __init__(
         self,
-        base_path: Path,
+        base: Path | BaseModel,
         adapter_path: Path | None = None,
         *,
         home: Home,
@@ -60,13 +48,13 @@ class ModelServer:
         port: int = 0,
         max_tokens: int = MAX_TOKENS,
     ):
-        """Check the folders; ServerError or BaseModelError where one is none. Port 0 is any unused one."""
-        check_folder(base_path)
-        for name in ADAPTER_FILES if adapter_path else ():
-            if not (cast(Path, adapter_path) / name).is_file():
-                raise ServerError(f"{adapter_path} is not an adapter: it has no {name}.")
+        """Check the folders: ServerError or BaseModelError where one is none, or they do not belong together.
+
+        Port 0 is any unused one.
+        """
+        base_path = base.path if isinstance(base, BaseModel) else base
         self.model = (adapter_path or base_path).absolute().name
-        self.identity = _identity(base_path, adapter_path)
+        self.identity = identify(base, adapter_path)
         self._settings: dict[str, Any] = {
             "home": str(home.root),
             "base": str(base_path.absolute()),
@@ -102,6 +90,9 @@ class ModelServer:
 
     def start(self) -> None:
         """Start the process and wait until its model answers; ServerError if it does not."""
+        port = self._settings["port"]
+        if port and (who := occupant(port)):
+            raise ServerError(f"Port {port} of {HOST} is taken by {who}; stop it, or choose another port.")
         self._log = _open_log(self._log_path)
         self._process = subprocess.Popen(
             # -P: nothing in the current folder is imported in place of a library.
@@ -228,13 +219,3 @@ def _open_log(path: Path | None) -> IO[bytes]:
         return tempfile.TemporaryFile()
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     return os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600), "r+b", buffering=0)
-
-
-def _identity(base: Path, adapter: Path | None) -> Identity:
-    own = adapter / TEMPLATE_FILE if adapter else base / TEMPLATE_FILE
-    template = own if own.is_file() else base / TEMPLATE_FILE
-    return Identity(
-        base=folder_digest(base),
-        adapter=file_sha256(adapter / ADAPTER_FILES[0]) if adapter else None,
-        template=file_sha256(template) if template.is_file() else "",
-    )

@@ -14,7 +14,7 @@ import os
 import sys
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, TypedDict, cast
@@ -22,14 +22,14 @@ from typing import Any, TypedDict, cast
 from mlx_lm import server as engine
 from mlx_lm.models.cache import LRUPromptCache
 
-from tracemill.curate.chat.codec import OPEN, calls_of, decode, from_row, to_row
+from tracemill.curate.chat.codec import OPEN, decode
 from tracemill.curate.chat.template import TEMPLATE_FILE, Chat
-from tracemill.curate.errors import CodecError
-from tracemill.tracer.messages import Message, Tool, ToolCall
+from tracemill.train.requests import neutral, toolset
 
 HOST = "127.0.0.1"
 IDENTITY = "/tracemill"
 DEFAULT_MODEL = "default_model"  # mlx-lm's own name for the model it was started with
+HERE = ("127.0.0.1", "localhost", "")  # what the header Host names when a program of this machine asks
 
 
 class Settings(TypedDict):
@@ -58,6 +58,8 @@ class Generator(engine.ResponseGenerator):
         context = getattr(getattr(self.model_provider.model, "args", None), "max_position_embeddings", None)
         if context is not None and len(prompt) >= context:
             raise ValueError(f"The prompt has {len(prompt)} tokens; the model reads at most {context - 1}.")
+        if context is not None:
+            args.max_tokens = min(args.max_tokens, context - len(prompt))
         thinking = tokenizer.has_thinking and (
             tokenizer.rfind_think_start(prompt) > tokenizer.rfind_think_end(prompt)
         )
@@ -69,23 +71,47 @@ class Handler(engine.APIHandler):
 
     settings: Settings
 
+    def parse_request(self) -> bool:
+        """Refuse what was asked of another host: a web page may give its own name this machine's address."""
+        if not super().parse_request():
+            return False
+        if self.headers.get("Host", "").partition(":")[0] in HERE:
+            return True
+        self.close_connection = True
+        self._answer(403, {"error": "This server is for programs of this machine; ask 127.0.0.1."})
+        return False
+
     def do_GET(self) -> None:  # noqa: N802 - the name http.server calls
         """Answer who we are, which model there is, and mlx-lm's health check."""
         if self.path == IDENTITY:
             self._answer(200, {"token": self.settings["token"], "pid": os.getpid()})
-        elif self.path.rstrip("/") == "/v1/models":
-            model = {"id": self.settings["model"], "object": "model", "created": self.created}
-            self._answer(200, {"object": "list", "data": [model]})
+        elif self.path.startswith("/v1/models"):
+            self._answer_models(self.path.removeprefix("/v1/models").strip("/"))
         else:
             super().do_GET()
+
+    def _answer_models(self, name: str) -> None:
+        model = {"id": self.settings["model"], "object": "model", "created": self.created}
+        if name in ("", self.settings["model"]):
+            self._answer(200, model if name else {"object": "list", "data": [model]})
+        else:
+            self._refuse_model(name)
+
+    def _refuse_model(self, asked: object) -> None:
+        self._answer(404, {"error": f"This server serves {self.settings['model']!r} only, not {asked!r}."})
+
+    def handle_chat_completions(self) -> Any:
+        """mlx-lm's request, without tools where the client wants none called."""
+        request = super().handle_chat_completions()
+        if self.body.get("tool_choice") == "none":
+            request.tools = None
+        return request
 
     def handle_completion(self, request: Any, stop_words: list[str]) -> None:
         """Refuse another model or adapter than ours, bound the length, and generate."""
         self._held = ""
-        name = self.settings["model"]
-        if self.requested_model not in (name, DEFAULT_MODEL) or self.adapter is not None:
-            asked = self.adapter or self.requested_model
-            self._answer(404, {"error": f"This server serves {name!r} only, not {asked!r}."})
+        if self.body.get("model") != self.settings["model"] or self.adapter is not None:
+            self._refuse_model(self.adapter or self.body.get("model"))
             return
         self.requested_model = self.requested_draft_model = DEFAULT_MODEL
         self.max_tokens = min(self.max_tokens, self.settings["max_tokens"])
@@ -137,58 +163,6 @@ def split_before_call(text: str) -> tuple[str, str]:
         tail = next((n for n in range(len(OPEN) - 1, 0, -1) if text.endswith(OPEN[:n])), 0)
         at = len(text) - tail
     return text[:at], text[at:]
-
-
-def neutral(messages: Sequence[dict[str, Any]]) -> list[Message]:
-    """OpenAI's chat messages as those a training row holds; CodecError for unreadable arguments."""
-    names: dict[str, str] = {}
-    result: list[Message] = []
-    for message in messages:
-        role = "system" if message["role"] == "developer" else message["role"]
-        made: Message = {"role": role, "content": _text(message.get("content"))}
-        if calls := message.get("tool_calls"):
-            made["tool_calls"] = [_call(call) for call in calls]
-            names |= {call["id"]: call["name"] for call in made["tool_calls"]}
-        if role == "tool":
-            made["tool_call_id"] = message.get("tool_call_id", "")
-            made["name"] = names.get(made["tool_call_id"], "")
-        result.append(made)
-    try:
-        return from_row(to_row(result))  # the very messages that a training row of these would hold
-    except CodecError:
-        for message in result:
-            calls_of(message)
-        return result  # an earlier answer holds a call nobody could read: it stays the text it was
-
-
-def _text(content: str | list[dict[str, Any]] | None) -> str:
-    if isinstance(content, list):
-        return "".join(part["text"] for part in content)
-    return content or ""
-
-
-def _call(call: dict[str, Any]) -> ToolCall:
-    function = call["function"]
-    arguments: object = function["arguments"]
-    if isinstance(arguments, str):
-        try:
-            arguments = json.loads(arguments or "{}")
-        except ValueError:
-            arguments = function["arguments"]
-    return {"id": call["id"], "name": function["name"], "arguments": arguments}
-
-
-def toolset(tools: Sequence[dict[str, Any]]) -> list[Tool]:
-    """OpenAI's tool definitions as the neutral ones."""
-    functions = [tool["function"] for tool in tools]
-    return [
-        {
-            "name": function["name"],
-            "description": function.get("description") or "",
-            "parameters": function.get("parameters") or {"type": "object", "properties": {}},
-        }
-        for function in functions
-    ]
 
 
 def serve(settings: Settings, ready: Callable[[dict[str, Any]], None]) -> None:
