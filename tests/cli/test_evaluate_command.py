@@ -27,6 +27,7 @@ def run(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
 def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a base model `tiny`, a data set `rows` and an adapter `adapter`."""
     from tracemill.train.base import resolve
+    from tracemill.train.choice import Judged
     from tracemill.train.finetune import finetune
     from tracemill.train.loop import Settings
 
@@ -54,7 +55,7 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
         load(work / "rows"),
         resolve(str(work / "tiny"), home),
         settings,
-        lambda model, chat: 0.0,
+        lambda model, chat: Judged(0.0, 3),
         "none is right",
     )
     made.adapter.path.rename(work / "adapter")

@@ -58,7 +58,7 @@ def test_improve_goes_from_sessions_to_a_verdict_and_reuses_all_of_it(
     assert "http" not in page.replace("http://www.w3.org", "")
     adapter = Path(made["adapter"])
     assert {file.name for file in adapter.iterdir()} == {
-        "adapters.safetensors", "adapter_config.json", "chat_template.jinja", "tracemill.json",
+        "adapters.safetensors", "adapter_config.json", "chat_template.jinja", "tracemill.json", "curves.svg",
     }  # fmt: skip
     stamp = (adapter / "tracemill.json").stat().st_mtime_ns
 

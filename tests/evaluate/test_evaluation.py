@@ -56,12 +56,15 @@ def suite(tmp_path_factory: pytest.TempPathFactory) -> Suite:
 
 @pytest.fixture(scope="module")
 def adapter(tmp_path_factory: pytest.TempPathFactory, base: BaseModel, suite: Suite) -> Adapter:
+    from tracemill.train.choice import Judged
     from tracemill.train.finetune import finetune
     from tracemill.train.loop import Settings
 
     settings = Settings(steps=4, batch_size=2, layers=2, checkpoints=2)
     home = Home(tmp_path_factory.mktemp("adapters"))
-    return finetune(home, suite.dataset, base, settings, lambda model, chat: 0.5, "always a half").adapter
+    return finetune(
+        home, suite.dataset, base, settings, lambda model, chat: Judged(0.5, 4), "always a half"
+    ).adapter
 
 
 def test_base_and_adapter_are_compared_on_the_same_items_and_the_report_says_on_what(

@@ -13,6 +13,7 @@ from tiny import tiny_model
 from tracemill.curate.export import export
 from tracemill.tracer.home import Home
 from tracemill.train.base import resolve
+from tracemill.train.choice import Judged
 from tracemill.train.examples import in_order
 from tracemill.train.finetune import finetune
 from tracemill.train.settings import Settings
@@ -49,6 +50,7 @@ def test_training_keeps_the_order_that_a_recipe_asks_for(home: Home, tmp_path: P
     base = resolve(str(tiny_model(tmp_path / "tiny")), home)
     few = Settings(steps=2, batch_size=2, layers=1, checkpoints=1)
     made = [
-        finetune(home, one, base, few, lambda model, chat: None, "none").adapter for one in (dataset, plain)
+        finetune(home, one, base, few, lambda model, chat: Judged(None), "none").adapter
+        for one in (dataset, plain)
     ]
     assert [adapter.card["settings"]["in_order"] for adapter in made] == [True, False]

@@ -18,11 +18,13 @@ from tracemill.curate.chat.codec import Call, encode
 from tracemill.curate.chat.proof import Row, prove
 from tracemill.curate.chat.render import Rendered
 from tracemill.curate.chat.template import Chat
+from tracemill.train.choice import Judged
 from tracemill.train.errors import TrainError
 from tracemill.train.examples import common_prefix, make_batch, order
 from tracemill.train.finetune import load_base
-from tracemill.train.loop import add_lora, fit
+from tracemill.train.loop import fit
 from tracemill.train.settings import Settings
+from tracemill.train.trainee import prepare
 
 TOOLS: Any = [
     {"name": "read_file", "description": "Read.", "parameters": {"type": "object", "properties": {}}}
@@ -85,7 +87,7 @@ def perturbed(folder: Path, layers: int) -> Any:
     import mlx.core as mx
 
     model = load_base(folder)
-    add_lora(model, Settings(rank=4, layers=layers))
+    prepare(model, Settings(rank=4, layers=layers))
     model.update({"model": {"layers": [{}, {"self_attn": {"q_proj": {"lora_b": mx.ones((4, 32)) * 0.05}}}]}})
     return model
 
@@ -146,17 +148,17 @@ def test_a_model_learns_its_rows_and_keeps_its_best_checkpoint(folder: Path, par
     snapshots: list[Any] = []
     model = load_base(folder)
 
-    def judge() -> float:
+    def judge() -> Judged:
         snapshots.append(np.array(model.model.layers[0].self_attn.q_proj.lora_b))
-        return next(scores)
+        return Judged(next(scores), 4)
 
     settings = Settings(steps=40, batch_size=4, learning_rate=2e-2, rank=8, layers=2, checkpoints=3)
     outcome = fit(model, parts, settings, judge)
     assert len(outcome.losses) == 40
     assert outcome.losses[-1] < 0.8 * outcome.losses[0]
-    assert [step for step, _ in outcome.scores] == settings.checkpoint_steps() == [27, 34, 40]
+    assert [one.step for one in outcome.found] == settings.checkpoint_steps() == [27, 34, 40]
     # The second of the three was best, though the loss went on falling: its weights are in the model again.
-    assert (outcome.best_step, outcome.best_score) == (34, 0.75)
+    assert (outcome.chosen.step, outcome.chosen.judged.score) == (34, 0.75)
     kept = np.array(model.model.layers[0].self_attn.q_proj.lora_b)
     np.testing.assert_array_equal(kept, snapshots[1])
     assert np.abs(snapshots[2] - snapshots[1]).max() > 0
@@ -167,7 +169,7 @@ def test_the_same_seed_gives_the_same_run_and_another_seed_another(
 ) -> None:
     def losses(seed: int) -> list[float]:
         settings = Settings(steps=4, batch_size=2, layers=2, checkpoints=1, seed=seed)
-        return fit(load_base(folder), parts, settings, lambda: 0.0).losses
+        return fit(load_base(folder), parts, settings, lambda: Judged(0.0, 4)).losses
 
     assert losses(1) == losses(1) != losses(2)
 
@@ -175,7 +177,7 @@ def test_the_same_seed_gives_the_same_run_and_another_seed_another(
 def test_a_loss_that_is_no_number_stops_the_run(folder: Path, parts: list[Rendered]) -> None:
     settings = Settings(steps=10, learning_rate=float("inf"), layers=2)
     with pytest.raises(TrainError, match="at step 2; try a lower"):
-        fit(load_base(folder), parts, settings, lambda: 0.0)
+        fit(load_base(folder), parts, settings, lambda: Judged(0.0, 4))
 
 
 @given(count=st.integers(1, 30), batch=st.integers(1, 12), seed=st.integers(0, 5))

@@ -15,10 +15,13 @@ from typing import Annotated
 import typer
 
 from tracemill.cli import knobs, output
+from tracemill.train.settings import Settings
 
 LIVE_TASKS = 12
 MAX_TOKENS = 56
 """No demonstrated turn is longer than 52 tokens."""
+SETTINGS = Settings(steps=130, batch_size=5, learning_rate=3e-4, rank=8, layers=12, checkpoints=2)
+"""What `benchmarks/results/demo.md` was measured with; two checkpoints, because scoring takes its time."""
 COUNTS = "SELECT (FROM sessions SELECT count(*)) AS sessions, (FROM tool_calls SELECT count(*)) AS tool_calls"
 QUESTION = "SELECT tool, calls, errors, median_ms FROM tool_stats ORDER BY calls DESC"
 
@@ -28,8 +31,8 @@ def demo(
         str | None,
         typer.Option(help="Pydantic AI model that gives the demonstrations, instead of the scripted policy."),
     ] = None,
-    seed: knobs.Seed = knobs.DEFAULT.seed,
-    steps: knobs.Steps = knobs.DEFAULT.steps,
+    seed: knobs.Seed = 0,
+    steps: Annotated[int, typer.Option(min=1, help="Optimizer steps.")] = SETTINGS.steps,
     as_json: knobs.AsJson = False,
 ) -> None:
     """Record a coding agent at work, train a small model on it, and see whether it got better.
@@ -60,8 +63,8 @@ def demo(
         output.say(f"\nA first answer: tracemill sql {QUESTION!r}", style="bold")
         answer = query(home, QUESTION)
         output.table(answer.columns, answer.rows())
-    settings = replace(knobs.DEFAULT, seed=seed, steps=steps)
-    plan = Plan("smollm2-135m", settings, MAX_TOKENS, live_tasks=live_tasks(LIVE_TASKS), quiet=as_json)
+    settings = replace(SETTINGS, seed=seed, steps=steps)
+    plan = Plan("smollm2-135m", vars(settings), MAX_TOKENS, live_tasks=live_tasks(LIVE_TASKS), quiet=as_json)
     made = turn(home, plan)
     seconds = round(time.monotonic() - began, 1)
     live = made.report.live

@@ -5,7 +5,6 @@ In: sessions with a verified outcome, recorded or imported. Out: a data set, an 
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 from tracemill.cli import knobs, output
@@ -16,8 +15,8 @@ def improve(
     model: knobs.Model = "smollm2-135m",
     recipe: knobs.Recipe = "default",
     where: knobs.Where = None,
-    seed: knobs.Seed = knobs.DEFAULT.seed,
-    steps: knobs.Steps = knobs.DEFAULT.steps,
+    seed: knobs.Seed = 0,
+    steps: knobs.Steps = None,
     max_tokens: knobs.MaxTokens = knobs.MAX_TOKENS,
     as_json: knobs.AsJson = False,
 ) -> None:
@@ -27,8 +26,8 @@ def improve(
 
     home = fresh_home()
     fast_blas(home)
-    settings = replace(knobs.DEFAULT, seed=seed, steps=steps)
-    made = turn(home, Plan(model, settings, max_tokens, recipe, where, quiet=as_json))
+    asked = {"seed": seed} | ({"steps": steps} if steps else {})
+    made = turn(home, Plan(model, asked, max_tokens, recipe, where, quiet=as_json))
     if as_json:
         output.emit_json(summary(made))
     else:

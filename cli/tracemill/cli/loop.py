@@ -6,10 +6,10 @@ report. What an earlier turn of the same loop made is reused. Says each stage as
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tracemill.cli import output
 from tracemill.cli.export import show as show_export
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tracemill.evaluate.live import LiveTask
     from tracemill.evaluate.report import Report
     from tracemill.train.base import BaseModel
-    from tracemill.train.finetune import Finetuned
+    from tracemill.train.finetune import Conduct, Finetuned
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,8 @@ class Plan:
     """How the loop turns."""
 
     model: str
-    settings: Settings
+    asked: Mapping[str, Any]
+    """Fields of the settings of training; the others are chosen by the number of rows."""
     max_tokens: int
     recipe: str = "default"
     where: str | None = None
@@ -52,7 +53,7 @@ class Turn:
 def turn(home: Home, plan: Plan) -> Turn:
     """Export, train, evaluate, compare, report. The BLAS must be active (`tracemill.train.blas`)."""
     from tracemill.cli.evaluate import show_comparison
-    from tracemill.cli.train import show as show_training
+    from tracemill.cli.trained import show as show_training
     from tracemill.curate.chat.template import Chat
     from tracemill.curate.export import export
     from tracemill.evaluate.evaluation import Suite, make_report, remember
@@ -62,6 +63,7 @@ def turn(home: Home, plan: Plan) -> Turn:
     from tracemill.evaluate.recall import live_once, score_once
     from tracemill.evaluate.report import write_report
     from tracemill.train.base import resolve
+    from tracemill.train.defaults import choose
 
     with output.progress() as progress:
         base = resolve(plan.model, home, progress)
@@ -77,8 +79,9 @@ def turn(home: Home, plan: Plan) -> Turn:
     _stage(plan, "Curated")
     if not plan.quiet:
         show_export(dataset)
+    settings, _ = choose(len(dataset.rows("train")), plan.asked)
     with output.progress() as progress:
-        made = fine_tune(home, dataset, base, plan.settings, plan.max_tokens, progress)
+        made = fine_tune(home, dataset, base, settings, plan.max_tokens, progress)
     _stage(plan, "Trained")
     if not plan.quiet:
         show_training(made)
@@ -117,18 +120,32 @@ def fine_tune(
     settings: Settings,
     max_tokens: int,
     progress: output.ProgressCallback,
+    conduct: Conduct | None = None,
 ) -> Finetuned:
-    """Train with checkpoints judged by exact tool calls on the validation split."""
+    """Train with checkpoints judged by exact tool calls on the validation split, and by plain text."""
     from tracemill.curate.chat.template import Chat
     from tracemill.evaluate.holdout import call_judge, check_rows
     from tracemill.train.adapter import code_sha256
+    from tracemill.train.choice import Judged
+    from tracemill.train.errors import Interrupted
     from tracemill.train.finetune import finetune
+    from tracemill.train.general import predictability
 
     rows = dataset.rows("valid")
     check_rows(rows, Chat.load(base.path))
-    judge = call_judge(rows, max_tokens, progress)
+    calls = call_judge(rows, max_tokens, progress)
+
+    def judge(model: Any, chat: Chat) -> Judged:
+        judged = calls(model, chat)
+        guarded = settings.guard_loss is not None
+        return replace(judged, guard={**judged.guard, **predictability(model, chat)} if guarded else {})
+
     name = f"exact tool calls on valid, {max_tokens} tokens, code {code_sha256('tracemill.evaluate')[:16]}"
-    return finetune(home, dataset, base, settings, judge, name, progress)
+    try:
+        return finetune(home, dataset, base, settings, judge, name, progress, conduct)
+    except Interrupted as stopped:
+        output.hint(str(stopped))
+        raise
 
 
 def _stage(plan: Plan, name: str) -> None:

@@ -1,84 +1,131 @@
 """`tracemill train`: fine-tune a base model on a data set.
 
 In: a data set folder, a base model and the knobs. Out: an adapter folder, chosen among checkpoints by exact
-tool calls on the validation split.
+tool calls on the validation split and by what is left of the base's general ability.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Any
 
 import typer
 
 from tracemill.cli import knobs, output
-
-if TYPE_CHECKING:
-    from tracemill.train.finetune import Finetuned
+from tracemill.train.errors import TrainError
 
 
 def train(
     dataset: Annotated[Path, typer.Argument(help="Folder of a data set, as `tracemill export` makes it.")],
-    model: knobs.Model = "smollm2-135m",
-    seed: knobs.Seed = knobs.DEFAULT.seed,
-    steps: knobs.Steps = knobs.DEFAULT.steps,
-    batch_size: knobs.BatchSize = knobs.DEFAULT.batch_size,
-    learning_rate: knobs.LearningRate = knobs.DEFAULT.learning_rate,
-    rank: knobs.Rank = knobs.DEFAULT.rank,
-    layers: knobs.Layers = knobs.DEFAULT.layers,
-    context: knobs.Context = knobs.DEFAULT.context,
-    max_tokens: knobs.MaxTokens = knobs.MAX_TOKENS,
+    model: Annotated[
+        str | None, typer.Option(help="Base model: smollm2-135m (default), a folder or a Hugging Face id.")
+    ] = None,
+    config: knobs.Config = None,
+    steps: knobs.Steps = None,
+    epochs: knobs.Epochs = None,
+    batch_size: knobs.BatchSize = None,
+    context: knobs.Context = None,
+    learning_rate: knobs.LearningRate = None,
+    schedule: knobs.ScheduleOption = None,
+    warmup: knobs.Warmup = None,
+    weight_decay: knobs.WeightDecay = None,
+    rank: knobs.Rank = None,
+    scale: knobs.Scale = None,
+    alpha: knobs.Alpha = None,
+    dropout: knobs.Dropout = None,
+    layers: knobs.Layers = None,
+    modules: knobs.Modules = None,
+    dora: knobs.Dora = None,
+    full: knobs.Full = None,
+    every: knobs.Every = None,
+    patience: knobs.Patience = None,
+    guard_loss: knobs.GuardLoss = None,
+    guard_floor: knobs.GuardFloor = None,
+    max_tokens: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Most tokens of a completion when scoring, by default 128.",
+            rich_help_panel=knobs.CHOICE,
+        ),
+    ] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(min=0, help="Of initialisation, dropout and data order.", rich_help_panel=knobs.RUN),
+    ] = None,
+    seeds: knobs.Seeds = None,
+    save_every: knobs.SaveEvery = None,
+    fresh: knobs.Fresh = False,
+    log: knobs.Log = None,
     as_json: knobs.AsJson = False,
 ) -> None:
-    """Fine-tune a base model with LoRA on every assistant turn; keep the checkpoint that calls tools best.
+    """Fine-tune a base model on every assistant turn; keep the checkpoint that calls tools best.
 
-    The same data set, base, knobs and seed give the same adapter, which is then reused.
+    What you do not say is chosen by the number of rows. The same data set, base, knobs and seed give the same
+    adapter, which is then reused; a run that was stopped or killed goes on where it was.
     """
+    from tracemill.train.config import fields, merged
+
+    options = {
+        "model": model, "max_tokens": max_tokens, "steps": steps, "epochs": epochs, "batch_size": batch_size,
+        "context": context, "learning_rate": learning_rate, "schedule": schedule, "warmup": warmup,
+        "weight_decay": weight_decay, "rank": rank, "scale": scale, "alpha": alpha, "dropout": dropout,
+        "layers": _layers(layers), "modules": modules.split(",") if modules else None, "dora": dora,
+        "full": full, "every": every, "patience": patience, "guard_loss": guard_loss,
+        "guard_floor": guard_floor, "seed": seed, "seeds": _seeds(seeds), "save_every": save_every,
+        "log": log,
+    }  # fmt: skip
+    given = merged(config, options)
+    _run(dataset, given, fields(given), fresh, as_json)
+
+
+def _run(dataset: Path, given: dict[str, Any], asked: dict[str, Any], fresh: bool, as_json: bool) -> None:
     from tracemill.cli.loop import fast_blas, fine_tune
+    from tracemill.cli.trained import show, show_seeds, summary
     from tracemill.curate.dataset import load
     from tracemill.tracer.home import Home
     from tracemill.train.base import resolve
+    from tracemill.train.defaults import choose
+    from tracemill.train.finetune import Conduct
 
     home = Home.find()
     data = load(dataset)
+    settings, reasons = choose(len(data.rows("train")), asked)
+    for reason in reasons:
+        output.hint(f"chosen: {reason}")
+    conduct = Conduct(given.get("save_every", Conduct.save_every), fresh, given.get("log"))
     fast_blas(home)
-    settings = replace(
-        knobs.DEFAULT, seed=seed, steps=steps, batch_size=batch_size, learning_rate=learning_rate,
-        rank=rank, layers=layers, context=context,
-    )  # fmt: skip
     with output.progress() as progress:
-        base = resolve(model, home, progress)
-        made = fine_tune(home, data, base, settings, max_tokens, progress)
+        base = resolve(given.get("model", knobs.MODEL), home, progress)
+        made = [
+            fine_tune(
+                home, data, base, replace(settings, seed=seed), given.get("max_tokens", knobs.MAX_TOKENS),
+                progress, conduct,
+            )
+            for seed in given.get("seeds") or [settings.seed]
+        ]  # fmt: skip
     if as_json:
-        output.emit_json({"adapter": made.adapter.path, "reused": made.reused, **made.adapter.card})
+        output.emit_json({**summary(made), "chosen": reasons})
+    elif len(made) == 1:
+        show(made[0])
     else:
-        show(made)
+        show_seeds(made)
 
 
-def show(made: Finetuned) -> None:
-    """Say what a training run gave."""
-    card = made.adapter.card
-    if made.reused:
-        output.say("This very run was made before; its adapter is reused.")
-    output.table(
-        ("step", "exact tool calls on valid", ""),
-        [(step, _percent(score), "kept" * (step == card["best_step"])) for step, score in card["scores"]],
-    )
-    first, last = card["losses"][0], card["losses"][-1]
-    output.say(
-        f"{card['sequences']} sequences, {card['target_tokens']} targets; loss {first:.2f} to {last:.3f}; "
-        f"{card['seconds_per_step']:.1f} s a step on {card['blas']}."
-    )
-    context = card["settings"]["context"]
-    if cut := card["sequences_cut"]:
-        output.hint(f"{cut} sequences lost the first turns of their history to fit {context} tokens.")
-    if dropped := card["turns_dropped"]:
-        output.hint(f"{dropped} turns were not learned, the first because: {card['dropped'][0]}")
-    if card["best_score"] is None:
-        output.hint("valid.jsonl asks for no tool call, so no checkpoint was scored: the last one was kept.")
-    output.say(str(made.adapter.path))
+def _seeds(text: str | None) -> list[int] | None:
+    """The numbers of a list such as 0,1,2; TrainError where they are none, or where one stands twice."""
+    if text is None:
+        return None
+    words = text.split(",")
+    if not all(word.strip().isdecimal() for word in words) or len({int(word) for word in words}) < len(words):
+        raise TrainError(f"--seeds is a list of different whole numbers such as 0,1,2, not {text!r}.")
+    return [int(word) for word in words]
 
 
-def _percent(score: float | None) -> str:
-    return "not scored" if score is None else f"{100 * score:.1f}%"
+def _layers(text: str | None) -> int | str | None:
+    if text is None or text == "all":
+        return text
+    if not text.isdecimal() or int(text) < 1:
+        raise TrainError(f"--layers is a number of layers or the word all, not {text!r}.")
+    return int(text)

@@ -1,12 +1,13 @@
 """A model on held-out rows: prompts, completions, scores.
 
 In: a loaded model, its `Chat` and data set rows. Out: an `ItemResult` for every turn worth learning, and the
-accuracy over them. Training takes `accuracy` of `evaluate_rows` to choose its checkpoint.
+accuracy over them. Training takes `call_judge` to choose its checkpoint.
 """
 
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -18,6 +19,10 @@ from tracemill.evaluate.generate import Progress, context_length, generate
 from tracemill.evaluate.items import Item, items
 from tracemill.evaluate.scoring import Score, score
 from tracemill.evaluate.statistics import Interval, proportion
+from tracemill.train.choice import Judged
+
+ENOUGH = 20
+"""Direct answers of which one is no more than the 5% that a checkpoint may lose."""
 
 
 @dataclass(frozen=True)
@@ -122,14 +127,21 @@ def _check_fit(asked: Sequence[Item], prompts: Sequence[Sequence[int]], context:
 
 def call_judge(
     rows: Sequence[Row], max_tokens: int, progress: Progress | None = None
-) -> Callable[[Any, Chat], float | None]:
-    """What training asks at a checkpoint: the share of exact tool calls on `rows`, None where none is due."""
+) -> Callable[[Any, Chat], Judged]:
+    """What training asks at a checkpoint: the share of exact tool calls on `rows`, None where none is due.
 
-    def judge(model: Any, chat: Chat) -> float | None:
+    Direct answers guard what the model could do before, where there are ENOUGH of them.
+    """
+
+    def judge(model: Any, chat: Chat) -> Judged:
         def scoring(_what: str, done: int, total: int) -> None:
             if progress:
                 progress("scoring a checkpoint", done, total)
 
-        return accuracy(evaluate_rows(model, chat, rows, max_tokens=max_tokens, progress=scoring)).call
+        results = evaluate_rows(model, chat, rows, max_tokens=max_tokens, progress=scoring)
+        share = accuracy(results)
+        counts = Counter(result.item.kind for result in results)
+        guard = {} if share.direct is None or counts["direct"] < ENOUGH else {"direct answers": share.direct}
+        return Judged(share.call, counts["call"], guard)
 
     return judge

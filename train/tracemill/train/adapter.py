@@ -1,9 +1,10 @@
 """The adapter folder: what a training run leaves behind.
 
-    adapters.safetensors    LoRA weights, named as mlx-lm names them
+    adapters.safetensors    the weights that learned, named as mlx-lm names them
     adapter_config.json     what mlx-lm needs to load them
     chat_template.jinja     the template it was trained with, to be served with
     tracemill.json          settings, curve, and the hashes of base, data, template, code and weights
+    curves.svg              loss, accuracy and general ability by step, where they were drawn
 
 In: weights and where they came from. Out: an `Adapter`. The folder appears whole, by a rename, or not at all.
 """
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     import mlx.core as mx
 
 WEIGHTS, CONFIG, CARD = "adapters.safetensors", "adapter_config.json", "tracemill.json"
+CURVES = "curves.svg"
 
 
 @dataclass(frozen=True)
@@ -55,9 +57,14 @@ def load_adapter(path: Path) -> Adapter:
 
 
 def save_adapter(
-    path: Path, weights: dict[str, mx.array], mlx_config: dict[str, Any], template: str, card: dict[str, Any]
+    path: Path,
+    weights: dict[str, mx.array],
+    mlx_config: dict[str, Any],
+    template: str,
+    card: dict[str, Any],
+    picture: str | None = None,
 ) -> Adapter:
-    """Write the adapter folder `path`, replacing one of that name."""
+    """Write the adapter folder `path`, replacing one of that name; `picture` is the SVG of its curves."""
 
     def fill(folder: Path) -> None:
         import mlx.core as mx
@@ -66,6 +73,8 @@ def save_adapter(
         full = {**card, "weights_sha256": file_sha256(folder / WEIGHTS)}
         (folder / CONFIG).write_text(json.dumps(mlx_config, indent=2) + "\n", "utf-8")
         (folder / TEMPLATE_FILE).write_text(template, "utf-8")
+        if picture is not None:
+            (folder / CURVES).write_text(picture, "utf-8")
         (folder / CARD).write_text(json.dumps(full, indent=2) + "\n", "utf-8")
 
     write_folder(path, fill)

@@ -17,5 +17,9 @@ class TrainError(TracemillError):
     """A training run that cannot start or must not go on."""
 
 
+class Interrupted(KeyboardInterrupt):
+    """A training run that was stopped by Ctrl-C after its state was saved; the message says how to go on."""
+
+
 class PromotionError(TracemillError):
     """An adapter that must not be promoted, or none that is."""

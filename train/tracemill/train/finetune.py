@@ -10,39 +10,67 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from tracemill.curate.chat.render import Rendered
 from tracemill.curate.chat.template import Chat
 from tracemill.curate.dataset import Dataset
 from tracemill.tracer.home import Home
 from tracemill.train import blas
 from tracemill.train.adapter import Adapter, code_sha256, load_adapter, save_adapter
 from tracemill.train.base import BaseModel
+from tracemill.train.choice import Judged
+from tracemill.train.curves import curves
 from tracemill.train.errors import TrainError
 from tracemill.train.examples import sequences
-from tracemill.train.forward import Progress
-from tracemill.train.loop import fit
+from tracemill.train.frozen import Progress
+from tracemill.train.keeping import Keeper
+from tracemill.train.logs import Kind, open_log
+from tracemill.train.loop import Outcome, fit
 from tracemill.train.settings import Settings
+from tracemill.train.trainee import resolved
 from tracemill.warehouse.ingest import ingest
 from tracemill.warehouse.lineage import Checkpoint, Training
 from tracemill.warehouse.read import query
 from tracemill.warehouse.store import record_training
 
-COUNTS = ("sequences", "sequences_cut", "turns_dropped", "target_tokens")
+MARKS = re.compile(
+    r"<\|im_start\|>\w+\n|<\|start_header_id\|>|<start_of_turn>|\[INST\]|<\|(system|user|assistant)\|>\n|<\|turn>"
+)
+"""How a message begins in the text of common chat templates."""
+COUNTS = ("sequences", "sequences_cut", "turns_dropped", "target_tokens", "selection_items")
 MOST_REASONS = 100
 """Of the turns that are learned nowhere, how many the adapter's card tells why."""
-Judge = Callable[[Any, Chat], float | None]
+Judge = Callable[[Any, Chat], Judged]
 
 
 @dataclass(frozen=True)
 class Finetuned:
-    """The adapter, and whether an earlier identical run had already made it."""
+    """The adapter, and how this call came by it."""
 
     adapter: Adapter
     reused: bool
+    """Whether an earlier identical run had already made it."""
+    resumed: int | None = None
+    """The step at which an interrupted run was taken up."""
+    notes: tuple[str, ...] = ()
+    """What a user should know of the states that were found, one sentence each."""
+
+
+@dataclass(frozen=True)
+class Conduct:
+    """What of a run decides nothing about its result."""
+
+    save_every: int = 50
+    """Steps between two states to resume from, 0 for checkpoints alone."""
+    fresh: bool = False
+    """Whether to start anew, whatever there is of the same run."""
+    log: Kind | None = None
+    """Where to log to, beside the warehouse."""
 
 
 def finetune(
@@ -53,12 +81,16 @@ def finetune(
     judge: Judge,
     judge_name: str,
     progress: Progress | None = None,
+    conduct: Conduct | None = None,
 ) -> Finetuned:
-    """Train `base` on `dataset.rows("train")`; `judge(model, chat)` scores checkpoints (higher is better).
+    """Train `base` on `dataset.rows("train")`; `judge(model, chat)` says how good a checkpoint is.
 
     `judge_name` tells everything that decides its scores: another judge may keep another checkpoint.
+    A run that was interrupted goes on where it was; Interrupted where this one is.
     """
+    conduct = conduct or Conduct()
     chat = Chat.load(base.path)
+    check_unrendered(dataset)
     settings = replace(settings, in_order=dataset.ordered)
     identity = {
         "base": base.name,
@@ -71,37 +103,96 @@ def finetune(
         "settings": settings.asdict(),
     }
     path = home.adapters / adapter_name(identity)
-    if (made := _made_before(path)) is not None:
+    if not conduct.fresh and (made := _made_before(path)) is not None:
         _remember(home, made)
         return Finetuned(made, reused=True)
     home.ensure(home.adapters)
     examples = sequences(chat, dataset.rows("train"), settings.context)
+    valid = _valid(chat, dataset, settings.context)
     parts = examples.parts
     model = load_base(base.path)
-    outcome = fit(model, parts, settings, lambda: judge(model, chat), progress)
-    card = {
-        **identity,
-        "sequences": len(parts),
-        "sequences_cut": examples.cut,
-        "turns_dropped": len(examples.dropped),
-        "dropped": examples.dropped[:MOST_REASONS],
-        "target_tokens": sum(end - start for part in parts for start, end in part.spans),
-        "best_step": outcome.best_step,
-        "best_score": outcome.best_score,
-        "scores": outcome.scores,
-        "losses": [round(loss, 6) for loss in outcome.losses],
-        "seconds_per_step": round(outcome.seconds_per_step, 3),
-        "blas": blas.activate(home).name,
-    }
-    mlx_config = {
-        "fine_tune_type": "lora",
-        "num_layers": settings.layers,
-        "lora_parameters": settings.lora(),
-        "model": base.name,
-    }
-    adapter = save_adapter(path, outcome.weights, mlx_config, chat.template, card)
+    settings = resolved(model, replace(settings, steps=settings.steps_for(len(parts))))
+    keeper = Keeper(path.with_name(f".{path.name}.run"), _hash(identity), conduct.save_every)
+    try:
+        if conduct.fresh:
+            keeper.discard()
+        begun = keeper.latest()
+        log = open_log(conduct.log, home.root / "logs", path.name, settings.asdict()) if conduct.log else None
+        try:
+            outcome = fit(
+                model, parts, settings, lambda: judge(model, chat), valid=valid, keeper=keeper,
+                begun=begun, progress=progress, observe=log.write if log else None,
+            )  # fmt: skip
+        finally:
+            if log:
+                log.close()
+        card = {
+            **identity,
+            "settings": settings.asdict(),
+            "sequences": len(parts),
+            "sequences_cut": examples.cut,
+            "turns_dropped": len(examples.dropped),
+            "dropped": examples.dropped[:MOST_REASONS],
+            "target_tokens": sum(end - start for part in parts for start, end in part.spans),
+            **_found(outcome),
+            "seconds_per_step": round(outcome.seconds_per_step, 3),
+            "blas": blas.activate(home).name,
+        }
+        mlx_config = {
+            "fine_tune_type": settings.method,
+            "num_layers": settings.layers,
+            "lora_parameters": settings.lora(),
+            "model": base.name,
+        }
+        picture = curves(
+            outcome.losses, outcome.base, outcome.found, outcome.chosen.step, settings.guard_loss
+        )
+        adapter = save_adapter(path, outcome.weights, mlx_config, chat.template, card, picture)
+        keeper.remove()
+    finally:
+        keeper.close()
     _remember(home, adapter)
-    return Finetuned(adapter, reused=False)
+    notes = tuple(keeper.damaged)
+    return Finetuned(adapter, reused=False, resumed=begun.state.step if begun else None, notes=notes)
+
+
+def _found(outcome: Outcome) -> dict[str, Any]:
+    """What the judge found, for the card."""
+    chosen = outcome.chosen.judged
+    return {
+        "best_step": outcome.chosen.step,
+        "best_score": chosen.score,
+        "selection_items": chosen.n,
+        "guarded": outcome.guarded,
+        "stopped": outcome.stopped,
+        "before": asdict(outcome.base) if outcome.base else None,
+        "checkpoints": [one.asdict() for one in outcome.found],
+        "scores": [(one.step, one.judged.score) for one in outcome.found],
+        "losses": [round(loss, 6) for loss in outcome.losses],
+    }
+
+
+def check_unrendered(dataset: Dataset) -> None:
+    """TrainError where most rows hold the text of a chat template instead of messages.
+
+    Trained on, the marks of that template would stand as words inside a turn of ours.
+    """
+    rows = dataset.rows("train")
+    found = [(row["id"], mark[0]) for row in rows if (mark := MARKS.search(row["messages"][0]["content"]))]
+    if rows and len(found) > len(rows) / 2:
+        raise TrainError(
+            f"{dataset.folder}/train.jsonl was rendered for a chat template already: row {found[0][0]} holds "
+            f"{found[0][1]!r} as text; give its messages one by one, or export it again."
+        )
+
+
+def _valid(chat: Chat, dataset: Dataset, context: int) -> list[Rendered]:
+    """The sequences of the validation split, for its loss; none where none of them fits."""
+    rows = dataset.rows("valid")
+    try:
+        return sequences(chat, rows, context).parts if rows else []
+    except TrainError:
+        return []
 
 
 def _made_before(path: Path) -> Adapter | None:
@@ -129,9 +220,14 @@ def _lineage(adapter: Adapter) -> Training:
         path=str(adapter.path),
         checkpoints=[
             Checkpoint(
-                step=step, train_loss=card["losses"][step - 1], score=score, chosen=step == card["best_step"]
+                step=one["step"],
+                train_loss=one["train_loss"],
+                valid_loss=one["valid_loss"],
+                score=one["judged"]["score"],
+                chosen=one["step"] == card["best_step"],
+                details={"guard": one["judged"]["guard"], "items": one["judged"]["n"]},
             )
-            for step, score in card["scores"]
+            for one in card["checkpoints"]
         ],
         dataset_id=card["dataset"],
         seed=card["settings"]["seed"],
@@ -139,14 +235,17 @@ def _lineage(adapter: Adapter) -> Training:
         recipe=card["settings"],
         counts={key: card[key] for key in COUNTS},
         score=card["best_score"],
-        details={key: card[key] for key in hashes},
+        details={key: card[key] for key in (*hashes, "judge", "before", "guarded", "stopped")},
     )
 
 
 def adapter_name(identity: dict[str, Any]) -> str:
     """A folder name that tells the base and changes with anything that decides the run."""
-    text = json.dumps(identity, sort_keys=True)
-    return f"{Path(identity['base']).name}-{hashlib.sha256(text.encode()).hexdigest()[:10]}"
+    return f"{Path(identity['base']).name}-{_hash(identity)[:10]}"
+
+
+def _hash(identity: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
 
 
 def load_base(path: Path) -> Any:

@@ -1,8 +1,8 @@
-"""LoRA fine-tuning: steps over batches, checkpoints scored by a judge, the best one kept.
+"""Fine-tuning: steps over batches, checkpoints that a judge scores, the best kept, a state to go on from.
 
-In: a loaded mlx-lm model, training sequences, `Settings` and `score`, a callable that says how good the
-model is at this moment (higher is better; the caller decides what that means). Out: `Outcome` with the best
-checkpoint's weights and the curve. Nothing is written here (`adapter.py` does that).
+In: a loaded mlx-lm model, training sequences, `Settings` and a judge, a callable that says how good the model
+is at this moment (the caller decides what that means). Out: an `Outcome` with the chosen checkpoint's weights
+and the curve. Only a `Keeper` writes here, and only states to resume from (`adapter.py` writes the adapter).
 Importing this module imports MLX: activate the BLAS first.
 """
 
@@ -10,119 +10,326 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from itertools import islice
-from typing import Any, cast
+from statistics import fmean
+from typing import Any, NoReturn, cast
 
 import mlx.core as mx
 import mlx.nn as nn
 import mlx.optimizers as optim
-from mlx.utils import tree_flatten
-from mlx_lm.tuner.utils import linear_to_lora_layers
+from mlx.utils import tree_flatten, tree_map_with_path
 
 from tracemill.curate.chat.render import Rendered
-from tracemill.train import blas
-from tracemill.train.errors import TrainError
+from tracemill.train import blas, choice, memory
+from tracemill.train.choice import Checkpoint, Judged
+from tracemill.train.errors import Interrupted, TrainError
 from tracemill.train.examples import common_prefix, in_order, make_batch, order
-from tracemill.train.forward import Frozen, Progress, batch_loss, cut, lane_streams
+from tracemill.train.forward import Cut, Frozen, Progress, batch_loss, cut, lane_streams
+from tracemill.train.keeping import Arrays, Keeper, Saved, State
+from tracemill.train.schedule import rate
 from tracemill.train.settings import Settings
+from tracemill.train.stopping import Stop, listening
+from tracemill.train.trainee import prepare, weights
+
+Observe = Callable[[int, Mapping[str, float]], None]
+"""What is told of every step: its number, and figures by name."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class Outcome:
     """What a training run found."""
 
-    weights: dict[str, mx.array]
-    """Adapter parameters of the best checkpoint, named as mlx-lm names them."""
-    best_step: int
-    best_score: float | None
-    losses: list[float] = field(default_factory=list[float])
+    weights: Arrays
+    """Parameters of the chosen checkpoint, named as mlx-lm names them."""
+    chosen: Checkpoint
+    guarded: bool
+    """Whether the chosen checkpoint keeps as much of the guard as was asked, or nothing was asked."""
+    base: Judged | None
+    """What the judge found before the first step, where the guard is watched."""
+    found: list[Checkpoint]
+    losses: list[float]
     """Mean loss in nats per target token, one a step."""
-    scores: list[tuple[int, float | None]] = field(default_factory=list[tuple[int, float | None]])
-    """(step, score) of every checkpoint."""
-    seconds_per_step: float = 0.0
-
-
-def add_lora(model: Any, settings: Settings) -> None:
-    """Freeze `model` and put trainable LoRA layers of `settings` on its last layers."""
-    mx.random.seed(settings.seed)
-    model.freeze()
-    linear_to_lora_layers(model, settings.layers, settings.lora())
+    stopped: str | None
+    """Why it ended before its last step."""
+    seconds_per_step: float
 
 
 def fit(
     model: Any,
     parts: Sequence[Rendered],
     settings: Settings,
-    score: Callable[[], float | None],
+    judge: Callable[[], Judged],
+    *,
+    valid: Sequence[Rendered] = (),
+    keeper: Keeper | None = None,
+    begun: Saved | None = None,
     progress: Progress | None = None,
+    observe: Observe | None = None,
 ) -> Outcome:
-    """Train the LoRA layers of `model` on `parts`; leave the best checkpoint's weights in the model.
+    """Train `model` on `parts`; leave the chosen checkpoint's weights in it.
 
-    Among equal scores the later checkpoint wins; so does it where `score` cannot tell (None).
-    TrainError as soon as a loss is not finite.
+    The loss on `valid` is measured at checkpoints and decides nothing. A run goes on from the state `begun`.
+    With a `keeper` states are saved, and Ctrl-C saves one and raises Interrupted. TrainError where a step
+    does not fit into memory, as soon as a loss is not finite or diverges, and where every checkpoint is below
+    the floor of the guard.
     """
-    add_lora(model, settings)
-    streams = lane_streams()
-    if len(streams) > 1:
-        blas.one_thread()
-    parted = cut(model, settings.layers)
-    shared = common_prefix(parts) if parted.shares_prefixes else 0
-    frozen = Frozen(parted, parts, shared, streams, progress) if parted.lower else None
-    optimizer = optim.AdamW(learning_rate=_schedule(settings))
-    # A batch of short sequences has few targets. Dividing each batch by the same number gives all targets the
-    # same weight; dividing by its own would let a handful of short answers outweigh whole sessions.
-    usual = settings.batch_size * sum(end - start for part in parts for start, end in part.spans) / len(parts)
-    loss_and_grad: Any = nn.value_and_grad(
-        model, partial(batch_loss, parted, frozen, streams=streams, divisor=usual)
-    )
-    outcome = Outcome({}, 0, None)
-    to_score = set(settings.checkpoint_steps())
-    busy = 0.0
-    for step, indices in enumerate(_batches(parts, settings), start=1):
-        began = time.perf_counter()
-        batch = make_batch(parts, indices, shared, len(streams))
-        loss, grads = loss_and_grad(batch)
-        optimizer.update(model, grads)
-        mx.eval(model.trainable_parameters(), optimizer.state, loss)
-        if not math.isfinite(value := loss.item() * usual / batch.targets):
-            raise TrainError(
-                f"The loss became {value} at step {step}; try a lower --learning-rate. Nothing was saved."
-            )
-        outcome.losses.append(value)
-        busy += time.perf_counter() - began
-        if progress:
-            progress("training", step, settings.steps)
-        if step in to_score:
+    prepare(model, settings)
+    with listening() as stop:
+        run = _Run(model, parts, settings, judge, valid, keeper, begun, progress, observe, stop)
+        try:
+            run.go()
+        finally:
             blas.adapt_threads()
-            found = score()
-            if len(streams) > 1:
-                blas.one_thread()
-            outcome.scores.append((step, found))
-            if found is None or outcome.best_score is None or found >= outcome.best_score:
-                outcome.best_step, outcome.best_score = step, found
-                # Arrays are immutable values: the next update makes new ones.
-                outcome.weights = dict(
-                    cast(list[tuple[str, mx.array]], tree_flatten(model.trainable_parameters()))
-                )
-    blas.adapt_threads()
-    outcome.seconds_per_step = busy / settings.steps
-    model.load_weights(list(outcome.weights.items()), strict=False)
-    return outcome
+    return run.outcome()
 
 
-def _batches(parts: Sequence[Rendered], settings: Settings) -> Iterator[list[int]]:
+class _Run:
+    """A training run: the model, its optimizer and how far it is."""
+
+    def __init__(
+        self,
+        model: Any,
+        parts: Sequence[Rendered],
+        settings: Settings,
+        judge: Callable[[], Judged],
+        valid: Sequence[Rendered],
+        keeper: Keeper | None,
+        saved: Saved | None,
+        progress: Progress | None,
+        observe: Observe | None,
+        stop: Stop,
+    ):
+        self._model, self._parts, self._settings, self._judge = model, parts, settings, judge
+        self._keeper, self._progress, self._observe, self._stop = keeper, progress, observe, stop
+        targets = sum(end - start for part in parts for start, end in part.spans)
+        # A batch of short sequences has few targets. Dividing each batch by the same number gives all targets
+        # the same weight; dividing by its own would let a handful of short answers outweigh whole sessions.
+        self._usual = settings.batch_size * targets / len(parts)
+        lengths = [len(part.tokens) for part in parts]
+        self._longest = max(lengths)
+        count = min(settings.layers or len(model.layers), len(model.layers))
+        trained = sum(array.nbytes for array in weights(model).values())
+        memory.check(
+            memory.shape(model, count, trained), settings.batch_size, lengths, targets / sum(lengths),
+            memory.available(),
+        )  # fmt: skip
+        self._optimizer = optim.AdamW(learning_rate=rate(settings), weight_decay=settings.weight_decay)
+        self._optimizer.init(model.trainable_parameters())
+        self._state, self._kept = (saved.state, saved.kept) if saved else (State(len(lane_streams())), {})
+        if saved:
+            self._restore(saved)
+        self._streams = _streams(self._state.lanes)
+        # A BLAS with as many threads as happen to be free would not give the same last digits twice.
+        blas.one_thread()
+        parted = cut(model, count)
+        self._batches = Batches(parted, parts, self._streams, progress)
+        self._valid = Batches(parted, valid, self._streams) if valid else None
+        self._loss_and_grad: Any = nn.value_and_grad(model, partial(self._batches.loss, divisor=self._usual))
+
+    def go(self) -> None:
+        """Train until the steps are done or there is a reason to stop."""
+        settings, state = self._settings, self._state
+        if settings.guard_loss is not None and state.base is None:
+            state.base = self._judged()
+            self._tell(0, state.base)
+        due = set(settings.checkpoint_steps())
+        indices = islice(_order(self._parts, settings), state.step, None)
+        while True:
+            if state.step in due and not (state.found and state.found[-1].step == state.step):
+                self._checkpoint()
+                self._save()
+            if state.stopped or state.step == settings.steps:
+                return
+            self._step(next(indices))
+            if self._stop.asked:
+                self._interrupt()
+            if state.step in due or (
+                self._keeper and self._keeper.every and state.step % self._keeper.every == 0
+            ):
+                self._save()
+
+    def outcome(self) -> Outcome:
+        """What was found, the chosen weights in the model. TrainError where no checkpoint may be kept."""
+        state = self._state
+        if not self._kept:
+            raise TrainError(
+                f"No checkpoint kept the base's general ability. {state.stopped or ''} "
+                "Nothing was saved; lower --learning-rate or the steps."
+            )
+        self._model.load_weights(list(self._kept.items()), strict=False)
+        self._model.eval()
+        chosen = next(one for one in state.found if one.step == state.kept)
+        return Outcome(
+            self._kept,
+            chosen,
+            self._best() is not None,
+            state.base,
+            state.found,
+            state.losses,
+            state.stopped,
+            state.busy / max(state.step, 1),
+        )
+
+    def _step(self, indices: Sequence[int]) -> None:
+        state, began = self._state, time.perf_counter()
+        # Dropout depends on seed and step alone: a resumed run draws what the other one would have drawn.
+        mx.random.seed(((self._settings.seed & 0xFFFFFFFF) << 32) + state.step + 1)
+        self._model.train()
+        batch = self._batches.batch(indices)
+        with memory.told(len(indices), self._longest):
+            loss, grads = self._loss_and_grad(batch)
+            self._optimizer.update(self._model, grads)
+            mx.eval(self._model.trainable_parameters(), self._optimizer.state, loss)
+        value = loss.item() * self._usual / batch.targets
+        state.step += 1
+        state.losses.append(value)
+        state.busy += time.perf_counter() - began
+        if not math.isfinite(value):
+            self._fail(f"The loss became {value} at step {state.step}; try a lower --learning-rate.")
+        if choice.diverged(state.losses):
+            self._fail(
+                f"The loss rose from {fmean(state.losses[: choice.START]):.2f} to {value:.2f} by step "
+                f"{state.step} and stayed there: the learning rate {self._settings.learning_rate:g} is too "
+                f"high, try --learning-rate {self._settings.learning_rate / 5:.1g}."
+            )
+        if self._observe:
+            self._observe(
+                state.step, {"loss/train": value, "learning rate": self._optimizer.learning_rate.item()}
+            )
+        if self._progress:
+            self._progress("training", state.step, self._settings.steps)
+
+    def _weights(self) -> Arrays:
+        """The weights that learn, of which nothing but numbers may be kept."""
+        found = weights(self._model)
+        if not all(mx.isfinite(array).all().item() for array in found.values()):
+            self._fail(
+                f"The weights are not finite after step {self._state.step}; try a lower --learning-rate."
+            )
+        return found
+
+    def _fail(self, reason: str) -> NoReturn:
+        """Stop a run that cannot be gone on with; its states would lead here again."""
+        if self._keeper:
+            self._keeper.discard()
+        raise TrainError(f"{reason} Nothing was saved.")
+
+    def _checkpoint(self) -> None:
+        """Judge the model as it is, keep its weights if it is the best, and see whether to go on."""
+        state, settings = self._state, self._settings
+        since = state.found[-1].step if state.found else 0
+        self._model.eval()
+        valid = self._valid.mean_loss() if self._valid else None
+        found = Checkpoint(state.step, self._judged(), fmean(state.losses[since:]), valid)
+        state.found.append(found)
+        chosen = self._best()
+        if chosen is None and state.base is not None:
+            chosen = choice.mildest(state.base, state.found, settings.guard_floor)
+        if chosen is found:
+            # Arrays are immutable values: the next update makes new ones.
+            state.kept, self._kept = state.step, self._weights()
+        state.stopped = choice.over(
+            state.base, state.found, settings.patience, settings.guard_floor, settings.guard_loss
+        )
+        if state.step == settings.steps:
+            state.stopped = None
+        self._tell(state.step, found.judged, valid)
+
+    def _best(self) -> Checkpoint | None:
+        return choice.best(self._state.base, self._state.found, self._settings.guard_loss)
+
+    def _judged(self) -> Judged:
+        """What the judge finds. Ctrl-C ends it at once: the state before it is saved, it is asked again."""
+        self._model.eval()
+        blas.adapt_threads()
+        try:
+            with self._stop.at_once():
+                return self._judge()
+        except KeyboardInterrupt:
+            self._interrupt()
+        finally:
+            blas.one_thread()
+
+    def _tell(self, step: int, judged: Judged, valid: float | None = None) -> None:
+        if self._observe:
+            told = {"exact tool calls": judged.score, "loss/valid": valid}
+            guard = {f"guard/{name}": worth for name, worth in judged.guard.items()}
+            self._observe(step, {name: value for name, value in told.items() if value is not None} | guard)
+
+    def _interrupt(self) -> NoReturn:
+        if self._keeper is None:
+            raise KeyboardInterrupt
+        self._save()
+        raise Interrupted(
+            f"Stopped after step {self._state.step} of {self._settings.steps}, which is saved: "
+            "the same command goes on from there, --fresh starts anew."
+        )
+
+    def _save(self) -> None:
+        if self._keeper:
+            moments = cast(Arrays, dict(cast(Any, tree_flatten(self._optimizer.state))))
+            self._keeper.save(Saved(self._state, self._weights(), moments, self._kept))
+
+    def _restore(self, saved: Saved) -> None:
+        """Put the arrays of a state into model and optimizer; TrainError where they are those of another."""
+        own = weights(self._model)
+        if {name: array.shape for name, array in own.items()} != {
+            name: array.shape for name, array in saved.weights.items()
+        }:
+            raise TrainError(
+                "The saved state belongs to another base or other layers; give --fresh to start anew."
+            )
+        self._model.load_weights(list(saved.weights.items()), strict=False)
+        self._optimizer.state = cast(
+            Any, tree_map_with_path(lambda path, _: saved.optimizer[path], self._optimizer.state)
+        )
+
+
+class Batches:
+    """Batches of some sequences, and their losses, on the lanes of a run."""
+
+    def __init__(
+        self,
+        model: Cut,
+        parts: Sequence[Rendered],
+        streams: Sequence[mx.Stream],
+        progress: Progress | None = None,
+    ):
+        """Compute the states that never change of all `parts`."""
+        self._model, self._parts, self._streams = model, parts, streams
+        self._shared = common_prefix(parts) if model.shares_prefixes else 0
+        self._frozen = Frozen(model, parts, self._shared, streams, progress) if model.lower else None
+
+    def batch(self, indices: Sequence[int]) -> Any:
+        """The sequences `indices` as a batch."""
+        return make_batch(self._parts, indices, self._shared, len(self._streams))
+
+    def loss(self, batch: Any, divisor: float) -> mx.array:
+        """Cross-entropy in nats, summed over the targets of `batch`, over `divisor`."""
+        return batch_loss(self._model, self._frozen, batch, self._streams, divisor)
+
+    def mean_loss(self, size: int = 8) -> float:
+        """Mean loss in nats per target token over all sequences, those of like length together."""
+        by_length = sorted(range(len(self._parts)), key=lambda at: len(self._parts[at].tokens))
+        total = targets = 0.0
+        for start in range(0, len(by_length), size):
+            batch = self.batch(by_length[start : start + size])
+            total += cast(float, self.loss(batch, 1.0).item())
+            targets += batch.targets
+        return total / targets
+
+
+def _streams(lanes: int) -> list[mx.Stream]:
+    """As many streams as the run has lanes; on a GPU its one stream."""
+    if mx.default_device() != mx.Device(mx.cpu):
+        return lane_streams()
+    return [mx.new_stream(mx.cpu) for _ in range(lanes)]
+
+
+def _order(parts: Sequence[Rendered], settings: Settings) -> Iterator[list[int]]:
     if settings.in_order:
         return in_order(len(parts), settings.batch_size, settings.steps, settings.seed)
-    lengths = [len(part.tokens) for part in parts]
-    return islice(order(lengths, settings.batch_size, settings.seed), settings.steps)
-
-
-def _schedule(settings: Settings) -> Callable[[mx.array], mx.array]:
-    warm = max(settings.steps // 10, 1)
-    peak = settings.learning_rate
-    rise = optim.linear_schedule(peak / warm, peak, warm)
-    fall = optim.cosine_decay(peak, max(settings.steps - warm, 1), peak / 10)
-    return optim.join_schedules([rise, fall], [warm])
+    return order([len(part.tokens) for part in parts], settings.batch_size, settings.seed)

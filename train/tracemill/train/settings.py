@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal, get_args
+
+Schedule = Literal["constant", "linear", "cosine"]
+SCHEDULES: tuple[Schedule, ...] = get_args(Schedule)
+Method = Literal["lora", "dora", "full"]
 
 
 @dataclass(frozen=True)
@@ -13,35 +17,66 @@ class Settings:
 
     steps: int = 130
     """Optimizer steps."""
+    epochs: float | None = None
+    """Times that every sequence is seen; where it is given, it decides `steps` (see `steps_for`)."""
     batch_size: int = 5
     """Sequences per step."""
     learning_rate: float = 3e-4
-    """Peak rate of AdamW; linear warm-up over a tenth of the steps, then cosine to a tenth of the peak."""
+    """Peak rate of AdamW."""
+    schedule: Schedule = "cosine"
+    """How the rate goes after warm-up: constant, or down to a tenth of the peak, linearly or as a cosine."""
+    warmup: float = 0.1
+    """Share of the steps in which the rate rises linearly to its peak."""
+    weight_decay: float = 0.01
+    """Of AdamW."""
+    method: Method = "lora"
+    """LoRA, DoRA (LoRA and a learned magnitude per output), or every weight of the layers."""
     rank: int = 8
     """LoRA rank."""
     scale: float = 20.0
-    """Factor on the LoRA update, as mlx-lm's `scale` (not alpha / rank)."""
-    layers: int = 12
-    """Number of last transformer layers that get LoRA."""
+    """Factor on the LoRA update, as mlx-lm's `scale`; elsewhere it is alpha / rank."""
+    dropout: float = 0.0
+    """Share of a LoRA layer's inputs left out at random in a step."""
+    layers: int | None = 12
+    """Number of last transformer layers that learn; None is all."""
+    modules: tuple[str, ...] = ()
+    """Names of the modules of a layer that get LoRA, such as `self_attn.q_proj`; none is all linear ones."""
     context: int = 2048
     """Most tokens of a sequence: longer histories lose their first turns, a longer turn is left out."""
+    every: int | None = None
+    """Steps between checkpoints that are scored; the end is always scored."""
     checkpoints: int = 2
-    """How many checkpoints are scored, evenly spaced over the second half of training and at its end."""
+    """Without `every`: how many are scored, evenly spaced over the second half of training and at its end."""
+    patience: int | None = None
+    """Checkpoints in a row without a better score after which training stops; None is never."""
+    guard_loss: float | None = None
+    """Most that a checkpoint may lose of the base's general ability, as a share of it; None measures none."""
+    guard_floor: float = 0.7
+    """Share of the base's general ability below which training stops at once."""
     seed: int = 0
-    """Seed of the LoRA initialisation and of the data order."""
+    """Seed of the LoRA initialisation, of dropout and of the data order."""
     in_order: bool = False
     """Whether sequences come as the data set has them; `finetune` says so where a recipe orders its rows."""
 
     def asdict(self) -> dict[str, Any]:
         """The settings as plain values, for JSON."""
-        return asdict(self)
+        return asdict(self) | {"modules": list(self.modules)}
 
     def lora(self) -> dict[str, Any]:
         """The `lora_parameters` of mlx-lm's adapter_config.json."""
-        return {"rank": self.rank, "scale": self.scale, "dropout": 0.0}
+        chosen = {"keys": list(self.modules)} if self.modules else {}
+        return {"rank": self.rank, "scale": self.scale, "dropout": self.dropout, **chosen}
 
     def checkpoint_steps(self) -> list[int]:
         """The steps after which the model is scored; the last step is always one of them."""
+        if self.every is not None:
+            return [*range(self.every, self.steps, self.every), self.steps]
         first = self.steps // 2
         share = (self.steps - first) / self.checkpoints
         return sorted({first + math.ceil(share * (i + 1)) for i in range(self.checkpoints)})
+
+    def steps_for(self, sequences: int) -> int:
+        """The optimizer steps over `sequences` sequences: `steps`, or what `epochs` comes to."""
+        if self.epochs is None:
+            return self.steps
+        return max(math.ceil(self.epochs * sequences / min(self.batch_size, sequences)), 1)

@@ -1,0 +1,134 @@
+"""What the command line says of training runs.
+
+In: what `fine_tune` made, of one seed or several. Out: tables and lines, or one object for JSON.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from tracemill.cli import output
+
+if TYPE_CHECKING:
+    from tracemill.train.finetune import Finetuned
+
+WIDE = 0.1
+"""Half of an interval from which on it is said that it is wide."""
+
+
+def show(made: Finetuned) -> None:
+    """Say what a training run gave."""
+    card = made.adapter.card
+    for note in made.notes:
+        output.hint(note)
+    if made.reused:
+        output.say("This very run was made before; its adapter is reused.")
+    elif made.resumed:
+        output.say(f"Went on from step {made.resumed}, where this run was interrupted.")
+    _table(card)
+    first, last = card["losses"][0], card["losses"][-1]
+    output.say(
+        f"{card['sequences']} sequences, {card['target_tokens']} targets; loss {first:.2f} to {last:.3f}; "
+        f"{card['seconds_per_step']:.1f} s a step on {card['blas']}."
+    )
+    if card["stopped"]:
+        output.say(f"Stopped early: {card['stopped']}")
+    for line in _doubts(card):
+        output.hint(line)
+    output.say(f"curves   {made.adapter.path / 'curves.svg'}")
+    output.say(str(made.adapter.path))
+
+
+def show_seeds(made: Sequence[Finetuned]) -> None:
+    """Say what the runs of several seeds gave, with the mean over them."""
+    rows = [
+        (one.adapter.card["settings"]["seed"], one.adapter.card["best_step"],
+         _percent(one.adapter.card["best_score"]), str(one.adapter.path))
+        for one in made
+    ]  # fmt: skip
+    output.table(("seed", "step kept", "exact tool calls on valid", "adapter"), rows)
+    over = summary(made)["score"]
+    if over is None:
+        output.hint("valid.jsonl asks for no tool call, so there is no score to take a mean of.")
+    else:
+        mean, low, high = (_percent(over[name]) for name in ("mean", "low", "high"))
+        output.say(f"mean {mean} over {len(made)} seeds, 95% interval {low} to {high}")
+    for line in _doubts(made[0].adapter.card):
+        output.hint(line)
+
+
+def summary(made: Sequence[Finetuned]) -> dict[str, Any]:
+    """One run as its card, several as `runs` with the mean of their scores and its interval, for JSON."""
+    from tracemill.train.choice import over_seeds
+
+    runs = [
+        {
+            "adapter": one.adapter.path,
+            "curves": one.adapter.path / "curves.svg",
+            "reused": one.reused,
+            "resumed": one.resumed,
+            "notes": list(one.notes),
+            **one.adapter.card,
+        }
+        for one in made
+    ]
+    if len(runs) == 1:
+        return runs[0]
+    scores = [one.adapter.card["best_score"] for one in made]
+    mean = None if None in scores else dict(zip(("mean", "low", "high"), over_seeds(scores), strict=True))
+    return {"runs": runs, "score": mean}
+
+
+def _table(card: dict[str, Any]) -> None:
+    from tracemill.train.choice import guard_lost
+
+    before = card["before"]
+    rows: list[tuple[object, ...]] = []
+    if before:
+        rows.append((0, _percent(before["score"]), None, "100%", "base"))
+    for one in card["checkpoints"]:
+        judged, valid = one["judged"], one["valid_loss"]
+        left = 1 - guard_lost(before["guard"], judged["guard"]) if before else None
+        rows.append((
+            one["step"], _percent(judged["score"]), None if valid is None else f"{valid:.3f}",
+            _percent(left) if left is not None else None, "kept" * (one["step"] == card["best_step"]),
+        ))  # fmt: skip
+    columns = ("step", "exact tool calls on valid", "loss on valid", "general ability", "")
+    kept = [at for at, _ in enumerate(columns) if at in (0, 1, 4) or any(row[at] is not None for row in rows)]
+    output.table([columns[at] for at in kept], [[row[at] for at in kept] for row in rows])
+
+
+def _doubts(card: dict[str, Any]) -> list[str]:
+    """What a reader of the scores should know, a sentence each."""
+    from tracemill.train.choice import half_width
+
+    told: list[str] = []
+    if cut := card["sequences_cut"]:
+        told.append(
+            f"{cut} sequences lost the first turns of their history to fit "
+            f"{card['settings']['context']} tokens."
+        )
+    if dropped := card["turns_dropped"]:
+        told.append(f"{dropped} turns were not learned, the first because: {card['dropped'][0]}")
+    score, n = card["best_score"], card["selection_items"]
+    if score is None:
+        told.append("valid.jsonl asks for no tool call, so no checkpoint was scored: the last one was kept.")
+    elif n and (half := half_width(score, n)) > WIDE:
+        told.append(
+            f"{n} tool calls to choose by: the 95% interval is +-{100 * half:.0f} points or more, and "
+            "checkpoints that differ by less cannot be told apart; a larger valid.jsonl would tell more."
+        )
+    if card["before"] and score is not None and score <= (card["before"]["score"] or 0):
+        told.append("No checkpoint called tools better than the base itself.")
+    if not card["guarded"]:
+        allowed = 100 * card["settings"]["guard_loss"]
+        told.append(
+            f"Every checkpoint lost more than {allowed:.0f}% of the base's general ability; the one that "
+            "lost least was kept. A lower --learning-rate or fewer --steps lose less."
+        )
+    return told
+
+
+def _percent(score: float | None) -> str:
+    return "not scored" if score is None else f"{100 * score:.1f}%"
