@@ -109,7 +109,7 @@ def teach(folder: Path, conversations: Sequence[tuple[list[Any], list[Any]]]) ->
     from mlx import nn
     from mlx.utils import tree_flatten
 
-    from tracemill.train.examples import make_batch
+    from tracemill.train.batches import make_batch
     from tracemill.train.finetune import load_base
     from tracemill.train.forward import Cut, batch_loss, lane_streams
 
@@ -124,7 +124,7 @@ def teach(folder: Path, conversations: Sequence[tuple[list[Any], list[Any]]]) ->
             [i for i, m in enumerate(messages) if m["role"] == "assistant"],
         )
     ]
-    batch, optimizer = make_batch(parts, range(len(parts)), 0), optim.Adam(learning_rate=5e-3)
+    batch, optimizer = make_batch(parts, range(len(parts))), optim.Adam(learning_rate=5e-3)
     whole, streams = Cut(None, model, lambda logits: logits, 0, len(model.layers), True), lane_streams()
     loss_and_grad: Any = nn.value_and_grad(
         model, lambda: batch_loss(whole, None, batch, streams, batch.targets)

@@ -15,7 +15,7 @@ from tracemill.curate.chat.codec import Call, RowMessage, encode
 from tracemill.curate.chat.proof import Row, learned_turns, prove
 from tracemill.curate.chat.template import TEMPLATE_FILE, Chat, chatml_tools
 from tracemill.train.errors import TrainError
-from tracemill.train.examples import Examples, make_batch, sequences
+from tracemill.train.examples import Examples, sequences
 
 TOOLS: Any = [
     {"name": "read_file", "description": "Read.", "parameters": {"type": "object", "properties": {}}}
@@ -167,13 +167,3 @@ def test_no_turn_that_fits_is_one_sentence(chat: Chat) -> None:
         sequences(chat, [session(1)], context=10)
     with pytest.raises(TrainError, match="it has no row"):
         sequences(chat, [], context=10)
-
-
-def test_padding_bears_no_loss(chat: Chat) -> None:
-    parts = sequences(chat, [session(1), session(3, id="longer")], context=10_000).parts
-    batch = make_batch(parts, [0, 1], shared=0)
-    (lane,) = batch.lanes
-    assert batch.targets == sum(end - start for part in parts for start, end in part.spans)
-    for (row, column), target in zip(lane.where.T.tolist(), lane.targets.tolist(), strict=True):
-        assert column + 1 < len(parts[row].tokens)
-        assert parts[row].tokens[column + 1] == target

@@ -14,8 +14,9 @@ import mlx.core as mx
 from mlx_lm.models.cache import ConcatenateKVCache, KVCache, make_prompt_cache
 
 from tracemill.train import blas
-from tracemill.train.examples import pad
-from tracemill.train.forward import broadcast, lane_streams
+from tracemill.train.batches import pad
+from tracemill.train.caches import broadcast
+from tracemill.train.forward import lane_streams
 
 STEP = 512
 """Tokens of a prompt per forward pass: attention over more at once would need too much memory."""

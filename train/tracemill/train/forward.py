@@ -4,11 +4,11 @@ In: an mlx-lm model with LoRA on its last layers, and token sequences. Out: the 
 of a batch, equal within float tolerance to that of the plain forward pass over every padded row:
 
 - the layers below the first LoRA layer never change, so their output is computed once a sequence (`Frozen`);
-- the prefix that all sequences share runs once per step into key-value caches that are broadcast over the
-  rows, and gradients flow back through it;
+- tokens that sequences share run once a step, into key-value caches from which the rest goes on
+  (`batches`), and gradients flow back through them;
 - logits are computed only where there is a target;
-- rows run in lanes, each on a stream of its own, because MLX computes all but matrix products on one core per
-  stream, and on x86 its exponentials cost as much as the products.
+- calls run in lanes, each on a stream of its own, because MLX computes all but matrix products on one core
+  per stream, and on x86 its exponentials cost as much as the products.
 
 Importing this module imports MLX: activate the BLAS first.
 """
@@ -22,15 +22,12 @@ from typing import Any, cast
 
 import mlx.core as mx
 import mlx.nn as nn
-from mlx_lm.models.cache import ConcatenateKVCache, KVCache, make_prompt_cache
+from mlx_lm.models.cache import KVCache, make_prompt_cache
 
-from tracemill.curate.chat.render import Rendered
+from tracemill.train.batches import Batch, Layout
+from tracemill.train.caches import Caches
 from tracemill.train.cores import usable_cores
-from tracemill.train.examples import Batch, Lane, pad
-
-Progress = Callable[[str, int, int], None]
-MOST_STATES = 2**31
-"""Bytes of frozen states kept; a larger data set computes them anew in every step."""
+from tracemill.train.frozen import Frozen
 
 
 @dataclass(frozen=True)
@@ -79,59 +76,6 @@ def _cut_llama(model: Any, below: int, shares: bool) -> Cut:
     return Cut(lower if below else embed, upper, head, below, len(upper.layers), shares)
 
 
-class Frozen:
-    """The states below the first LoRA layer: of the shared prefix, and of each sequence after it."""
-
-    def __init__(
-        self,
-        model: Cut,
-        sequences: Sequence[Rendered],
-        shared: int,
-        streams: Sequence[mx.Stream],
-        progress: Progress | None = None,
-    ):
-        """Compute the prefix, and the sequences unless they would take more than MOST_STATES bytes."""
-        assert model.lower is not None
-        self._lower, self._layers = model.lower, model.lower_layers
-        cache = self._caches()
-        self.prefix = self._lower(mx.array([sequences[0].tokens[:shared] or [0]]), cache=cache)
-        self._cache = cache if shared else None
-        mx.eval(self.prefix, [layer.state for layer in cache])
-        size = self.prefix.shape[-1] * self.prefix.dtype.size
-        self._rows: dict[int, mx.array] = {}
-        if size * sum(len(part.tokens) - shared for part in sequences) <= MOST_STATES:
-            self._compute([part.tokens[shared:] for part in sequences], streams, progress)
-
-    def states(self, lane: Lane) -> mx.array:
-        """(B, S, hidden size) states of a lane's suffixes, anything after their end."""
-        if not self._rows:
-            return mx.stop_gradient(self._run(mx.array(lane.suffix)))
-        width = lane.suffix.shape[1]
-        rows = [self._rows[row] for row in lane.rows]
-        return mx.stack([mx.pad(row, [(0, width - len(row)), (0, 0)]) for row in rows])
-
-    def _compute(
-        self, suffixes: Sequence[Sequence[int]], streams: Sequence[mx.Stream], progress: Progress | None
-    ) -> None:
-        by_length = sorted(range(len(suffixes)), key=lambda i: len(suffixes[i]))
-        chunks = [by_length[start : start + 8] for start in range(0, len(by_length), 8)]
-        for first in range(0, len(chunks), len(streams)):
-            for chunk, stream in zip(chunks[first:], streams, strict=False):
-                with mx.stream(stream):
-                    states = self._run(mx.array(pad([suffixes[i] for i in chunk])))
-                    self._rows |= {i: row[: len(suffixes[i])] for i, row in zip(chunk, states, strict=True)}
-            mx.eval(list(self._rows.values()))
-            if progress:
-                progress("frozen layers", min(first + len(streams), len(chunks)), len(chunks))
-
-    def _run(self, suffix: mx.array) -> mx.array:
-        cache = broadcast(self._cache, len(suffix)) if self._cache and self._layers else None
-        return self._lower(suffix, cache=cache)
-
-    def _caches(self) -> list[ConcatenateKVCache]:
-        return [ConcatenateKVCache() for _ in range(self._layers)]
-
-
 def lane_streams() -> list[mx.Stream]:
     """The streams that lanes run on: one per core on the CPU, one alone on a GPU."""
     if mx.default_device() != mx.Device(mx.cpu):
@@ -139,37 +83,32 @@ def lane_streams() -> list[mx.Stream]:
     return [mx.new_stream(mx.cpu) for _ in range(usable_cores())]
 
 
+def layout(model: Cut, lanes: int) -> Layout:
+    """How batches are laid out for `model` on this device."""
+    if mx.default_device() == mx.Device(mx.cpu):
+        return Layout(lanes, shares=model.shares_prefixes)
+    # A GPU computes many rows in the time of a few, and its attention skips what is masked by itself.
+    return Layout(1, pays=1024, chunk=None, most=2**16, shares=model.shares_prefixes)
+
+
 def batch_loss(
     model: Cut, frozen: Frozen | None, batch: Batch, streams: Sequence[mx.Stream], divisor: float
 ) -> mx.array:
-    """Cross-entropy in nats, summed over the targets of `batch`, over `divisor`. Lane i runs on stream i."""
-    prefix: list[ConcatenateKVCache] | None = None
-    if len(batch.prefix):
-        prefix = [ConcatenateKVCache() for _ in range(model.upper_layers)]
-        if frozen:
-            model.upper(None, cache=prefix, input_embeddings=frozen.prefix)
-        else:
-            model.upper(mx.array(batch.prefix)[None], cache=prefix)
+    """Cross-entropy in nats, summed over the targets of `batch`, over `divisor`; each call on its stream."""
+    caches = Caches(model.upper_layers)
+    below = frozen.of(batch) if frozen else None
     losses: list[mx.array] = []
-    for lane, stream in zip(batch.lanes, streams, strict=False):
-        with mx.stream(stream):
-            cache = broadcast(prefix, len(lane.rows)) if prefix else None
-            if frozen:
-                states = model.upper(None, cache=cache, input_embeddings=frozen.states(lane))
+    for at, call in enumerate(batch.calls):
+        with mx.stream(streams[call.lane]):
+            cache = caches.of(batch, at)
+            if below:
+                states = model.upper(None, cache=cache, input_embeddings=below(at))
             else:
-                states = model.upper(mx.array(lane.suffix), cache=cache)
-            logits = model.head(states[mx.array(lane.where[0]), mx.array(lane.where[1])])
-            losses.append(_cross_entropy(logits.astype(mx.float32), mx.array(lane.targets)))
+                states = model.upper(mx.array(call.tokens), cache=cache)
+            if len(call.targets):
+                logits = model.head(states[mx.array(call.where[0]), mx.array(call.where[1])])
+                losses.append(_cross_entropy(logits.astype(mx.float32), mx.array(call.targets)))
     return mx.stack(losses).sum() / divisor
-
-
-def broadcast(caches: Sequence[ConcatenateKVCache], count: int) -> list[ConcatenateKVCache]:
-    """Caches of shape (count, heads, P, head size) from those of one row."""
-    copies = [ConcatenateKVCache() for _ in caches]
-    for cache, made in zip(caches, copies, strict=True):
-        keys, values = cast(tuple[mx.array, mx.array], cache.state)
-        made.state = tuple(mx.broadcast_to(part, (count, *part.shape[1:])) for part in (keys, values))
-    return copies
 
 
 def _cross_entropy(logits: mx.array, targets: mx.array) -> mx.array:
