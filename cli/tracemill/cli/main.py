@@ -17,7 +17,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tracemill.cli import dataset, output
+from tracemill.cli import dataset, output, suite
 from tracemill.cli.demo import demo
 from tracemill.cli.doctor import doctor
 from tracemill.cli.dump import dump
@@ -32,6 +32,7 @@ from tracemill.cli.promote import promote, rollback
 from tracemill.cli.recipe import recipe
 from tracemill.cli.record import record
 from tracemill.cli.redact import redact
+from tracemill.cli.serve import serve
 from tracemill.cli.sessions import sessions
 from tracemill.cli.show import show
 from tracemill.cli.sql import sql
@@ -61,6 +62,7 @@ COMMANDS: list[tuple[str, Callable[..., Any], str, str]] = [
     ("export", export, "Learn", "tracemill export --recipe default --model smollm2-135m"),
     ("dataset", dataset.dataset, "Learn", "tracemill dataset stats ~/.tracemill/datasets/NAME"),
     ("train", train, "Learn", "tracemill train ~/.tracemill/datasets/NAME --seed 1"),
+    ("suite", suite.suite, "Learn", "tracemill suite check mine.toml"),
     (
         "evaluate",
         evaluate,
@@ -70,11 +72,12 @@ COMMANDS: list[tuple[str, Callable[..., Any], str, str]] = [
     ("improve", improve, "Learn", "tracemill improve --model smollm2-135m --json"),
     ("promote", promote, "Use", "tracemill promote ~/.tracemill/adapters/NAME"),
     ("rollback", rollback, "Use", "tracemill rollback"),
+    ("serve", serve, "Use", "tracemill serve ~/.tracemill/adapters/NAME --port 8400"),
     ("demo", demo, "Help", "tracemill demo --seed 1 --json"),
     ("doctor", doctor, "Help", "tracemill doctor"),
 ]
 
-GROUPS = {"dataset": dataset.compose}
+GROUPS = {"dataset": dataset.compose, "suite": suite.compose}
 """Commands with subcommands, and what composes them."""
 
 PASSES_ON = {"record": {"allow_interspersed_args": False}}
