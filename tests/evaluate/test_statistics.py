@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import combinations
 from math import comb
 
 import numpy as np
@@ -12,8 +13,13 @@ from hypothesis import strategies as st
 from tracemill.evaluate.statistics import (
     by_session,
     detectable_gain,
+    graded_difference,
+    holm,
     mcnemar,
     paired_difference,
+    pass_at_k,
+    pass_hat_k,
+    permutation,
     power,
     proportion,
 )
@@ -174,3 +180,62 @@ def test_detectable_gain() -> None:
     assert gain is not None and power(36, gain, 1e-9) >= 0.8 > power(36, gain - 0.002, 1e-9)
     noisy = detectable_gain(36, lost=0.1)
     assert noisy is not None and noisy > gain
+
+
+@given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=12))
+def test_of_right_and_wrong_the_permutation_test_is_mcnemars(pairs: list[tuple[bool, bool]]) -> None:
+    before, after = [one for one, _ in pairs], [other for _, other in pairs]
+    exact = mcnemar(before, after)
+    found = permutation([*map(float, before)], [*map(float, after)], alone(len(pairs)))
+    assert (found.n, found.gained, found.lost) == (exact.n, exact.gained, exact.lost)
+    assert found.p == pytest.approx(exact.p)
+
+
+def test_graded_scores_of_one_session_count_once() -> None:
+    """30 items, all a little better, of 3 sessions: 2 / 2**3 is all that can be shown."""
+    sessions = [str(i % 3) for i in range(30)]
+    before, after = [0.2] * 30, [0.3 + 0.01 * (i % 3) for i in range(30)]
+    assert permutation(before, after, sessions).p == 0.25
+    found = graded_difference(before, after, sessions)
+    assert found.estimate == pytest.approx(0.11) and found.low <= 0.1 and found.high >= 0.12
+
+
+def test_intervals_of_graded_differences_hold_the_truth_and_are_always_the_same() -> None:
+    rng = np.random.default_rng(4)
+    held = 0
+    for _ in range(60):
+        index = np.repeat(np.arange(20), rng.integers(1, 7, 20))
+        before = rng.uniform(0.3, 0.5, len(index))
+        after = before + rng.normal(0.1, 0.15, 20)[index]
+        sessions = [str(i) for i in index]
+        found = graded_difference(before.tolist(), after.tolist(), sessions)
+        held += found.low <= 0.1 <= found.high
+    assert held >= 53
+    twice = [graded_difference([0.1, 0.5, 0.3], [0.4, 0.2, 0.9], ["a", "b", "c"]) for _ in range(2)]
+    assert twice[0] == twice[1]
+
+
+def test_equal_gains_are_not_taken_for_certainty() -> None:
+    found = graded_difference([0.5] * 10, [0.5] * 10, alone(10))
+    assert (found.estimate, found.low, found.high) == (0.0, -0.3, 0.3)
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=8))
+def test_correction_for_several_never_helps_and_keeps_the_order(ps: list[float]) -> None:
+    found = holm(ps)
+    assert all(p <= q <= min(1.0, p * len(ps)) for p, q in zip(ps, found, strict=True))
+    order = sorted(range(len(ps)), key=lambda i: ps[i])
+    assert [found[i] for i in order] == sorted(found)
+
+
+def test_correction_by_hand() -> None:
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert holm([0.02]) == [0.02]
+
+
+@given(st.integers(1, 8), st.data())
+def test_pass_at_k_and_pass_hat_k_are_shares_of_all_draws(n: int, data: st.DataObject) -> None:
+    right, k = data.draw(st.integers(0, n)), data.draw(st.integers(1, n))
+    draws = list(combinations([i < right for i in range(n)], k))
+    assert pass_at_k(n, right, k) == pytest.approx(sum(map(any, draws)) / len(draws))
+    assert pass_hat_k(n, right, k) == pytest.approx(sum(map(all, draws)) / len(draws))

@@ -11,6 +11,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 from tracemill.curate.chat.codec import Call, calls_of, from_row
@@ -74,8 +75,16 @@ class Item:
         parts = {"messages": self.messages, "tools": self.tools, "kind": self.kind}
         wanted = [asdict(call) for call in self.calls]
         answer = asdict(self.answer) if self.answer else None
+        if answer and answer["scorer"]:
+            answer["scorer"] = _scorer_digest(answer["scorer"])
         text = json.dumps({**parts, "calls": wanted, "answer": answer}, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def _scorer_digest(place: str) -> str:
+    """A scorer by its function and its file's content, wherever that is."""
+    file, _, function = place.rpartition(":")
+    return f"{function} {hashlib.sha256(Path(file).read_bytes()).hexdigest()}"
 
 
 def exactly(calls: Iterable[Call]) -> tuple[WantedCall, ...]:

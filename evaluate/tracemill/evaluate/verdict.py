@@ -14,10 +14,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from tracemill.evaluate.statistics import ALPHA, Interval, PairedTest
+from tracemill.evaluate.statistics import ALPHA, Interval, PairedTest, detectable_gain
 
 MARGIN = 0.05
 DIRECT_MARGIN = 0.10
+ASSUMED_LOSS = 0.02
+"""The share of sessions that get worse while others get better, where nothing is known yet."""
 Word = Literal["better", "not better", "worse", "undecided"]
 
 
@@ -53,6 +55,17 @@ def judge(test: PairedTest, gain: Interval, direct_change: float | None, detecta
         return Verdict("not better", f"A gain above {MARGIN * 100:.0f} points is excluded: {evidence}.")
     limit = "no gain at all" if detectable is None else f"a gain of {detectable * 100:.0f} points or more"
     return Verdict("undecided", f"The data do not tell: {evidence}; {test.n} sessions reliably find {limit}.")
+
+
+def foreseen(sessions: int) -> str:
+    """What so many independent sessions can show, to be said before anything is run."""
+    gain = detectable_gain(sessions, ASSUMED_LOSS)
+    if gain is None:
+        return f"{sessions} sessions cannot show a gain reliably; more are needed."
+    return (
+        f"{sessions} sessions show a gain of {gain * 100:.0f} points or more in 4 of 5 repetitions "
+        f"({ASSUMED_LOSS * 100:.0f} in 100 taken to get worse)."
+    )
 
 
 def points(share: float) -> str:
