@@ -14,8 +14,8 @@ from tracemill.curate.export import export
 from tracemill.tracer.home import Home
 from tracemill.train.base import resolve
 from tracemill.train.choice import Judged
-from tracemill.train.examples import in_order
 from tracemill.train.finetune import finetune
+from tracemill.train.order import in_order
 from tracemill.train.settings import Settings
 from tracemill.warehouse.ingest import ingest
 

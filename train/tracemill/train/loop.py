@@ -12,13 +12,11 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from itertools import islice
 from statistics import fmean
 from typing import Any, NoReturn, cast
 
 import mlx.core as mx
-import mlx.nn as nn
 import mlx.optimizers as optim
 from mlx.utils import tree_flatten, tree_map_with_path
 
@@ -26,9 +24,11 @@ from tracemill.curate.chat.render import Rendered
 from tracemill.train import blas, choice, memory
 from tracemill.train.choice import Checkpoint, Judged
 from tracemill.train.errors import Interrupted, TrainError
-from tracemill.train.examples import common_prefix, in_order, make_batch, order
-from tracemill.train.forward import Cut, Frozen, Progress, batch_loss, cut, lane_streams
+from tracemill.train.forward import cut, lane_streams
+from tracemill.train.frozen import Progress
+from tracemill.train.gradients import Gradients
 from tracemill.train.keeping import Arrays, Keeper, Saved, State
+from tracemill.train.order import in_order, order
 from tracemill.train.schedule import rate
 from tracemill.train.settings import Settings
 from tracemill.train.stopping import Stop, listening
@@ -125,9 +125,12 @@ class _Run:
         # A BLAS with as many threads as happen to be free would not give the same last digits twice.
         blas.one_thread()
         parted = cut(model, count)
-        self._batches = Batches(parted, parts, self._streams, progress)
-        self._valid = Batches(parted, valid, self._streams) if valid else None
-        self._loss_and_grad: Any = nn.value_and_grad(model, partial(self._batches.loss, divisor=self._usual))
+        visits = settings.steps * settings.batch_size
+        self._gradients = Gradients(model, parted, parts, self._streams, visits=visits, progress=progress)
+        checks = len(settings.checkpoint_steps())
+        self._valid = (
+            Gradients(model, parted, valid, self._streams, visits=checks * len(valid)) if valid else None
+        )
 
     def go(self) -> None:
         """Train until the steps are done or there is a reason to stop."""
@@ -136,7 +139,7 @@ class _Run:
             state.base = self._judged()
             self._tell(0, state.base)
         due = set(settings.checkpoint_steps())
-        indices = islice(_order(self._parts, settings), state.step, None)
+        indices = islice(self._order(), state.step, None)
         while True:
             if state.step in due and not (state.found and state.found[-1].step == state.step):
                 self._checkpoint()
@@ -150,6 +153,12 @@ class _Run:
                 self._keeper and self._keeper.every and state.step % self._keeper.every == 0
             ):
                 self._save()
+
+    def _order(self) -> Iterator[list[int]]:
+        settings = self._settings
+        if settings.in_order:
+            return in_order(len(self._parts), settings.batch_size, settings.steps, settings.seed)
+        return order(self._parts, settings.batch_size, settings.seed, self._gradients.layout)
 
     def outcome(self) -> Outcome:
         """What was found, the chosen weights in the model. TrainError where no checkpoint may be kept."""
@@ -178,12 +187,11 @@ class _Run:
         # Dropout depends on seed and step alone: a resumed run draws what the other one would have drawn.
         mx.random.seed(((self._settings.seed & 0xFFFFFFFF) << 32) + state.step + 1)
         self._model.train()
-        batch = self._batches.batch(indices)
         with memory.told(len(indices), self._longest):
-            loss, grads = self._loss_and_grad(batch)
+            loss, grads, targets = self._gradients.of(indices, self._usual)
             self._optimizer.update(self._model, grads)
             mx.eval(self._model.trainable_parameters(), self._optimizer.state, loss)
-        value = loss.item() * self._usual / batch.targets
+        value = cast(float, loss.item()) * self._usual / targets
         state.step += 1
         state.losses.append(value)
         state.busy += time.perf_counter() - began
@@ -288,48 +296,8 @@ class _Run:
         )
 
 
-class Batches:
-    """Batches of some sequences, and their losses, on the lanes of a run."""
-
-    def __init__(
-        self,
-        model: Cut,
-        parts: Sequence[Rendered],
-        streams: Sequence[mx.Stream],
-        progress: Progress | None = None,
-    ):
-        """Compute the states that never change of all `parts`."""
-        self._model, self._parts, self._streams = model, parts, streams
-        self._shared = common_prefix(parts) if model.shares_prefixes else 0
-        self._frozen = Frozen(model, parts, self._shared, streams, progress) if model.lower else None
-
-    def batch(self, indices: Sequence[int]) -> Any:
-        """The sequences `indices` as a batch."""
-        return make_batch(self._parts, indices, self._shared, len(self._streams))
-
-    def loss(self, batch: Any, divisor: float) -> mx.array:
-        """Cross-entropy in nats, summed over the targets of `batch`, over `divisor`."""
-        return batch_loss(self._model, self._frozen, batch, self._streams, divisor)
-
-    def mean_loss(self, size: int = 8) -> float:
-        """Mean loss in nats per target token over all sequences, those of like length together."""
-        by_length = sorted(range(len(self._parts)), key=lambda at: len(self._parts[at].tokens))
-        total = targets = 0.0
-        for start in range(0, len(by_length), size):
-            batch = self.batch(by_length[start : start + size])
-            total += cast(float, self.loss(batch, 1.0).item())
-            targets += batch.targets
-        return total / targets
-
-
 def _streams(lanes: int) -> list[mx.Stream]:
     """As many streams as the run has lanes; on a GPU its one stream."""
     if mx.default_device() != mx.Device(mx.cpu):
         return lane_streams()
     return [mx.new_stream(mx.cpu) for _ in range(lanes)]
-
-
-def _order(parts: Sequence[Rendered], settings: Settings) -> Iterator[list[int]]:
-    if settings.in_order:
-        return in_order(len(parts), settings.batch_size, settings.steps, settings.seed)
-    return order([len(part.tokens) for part in parts], settings.batch_size, settings.seed)
