@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from command_line import Run
+from conversations import assistant, chat, record, user
 from forgetting import check, files_with
 from session_events import session, spool
 from tracemill.tracer.home import Home
@@ -212,3 +213,40 @@ def test_an_empty_id_forgets_nothing(home: Home, tracemill: Run, words: tuple[st
     assert "an id is empty" in ended.err
     tracemill("ingest")
     assert sessions_of(home) == ["only"]
+
+
+def test_what_was_made_of_data_sets_is_named_too(home: Home, tracemill: Run, tmp_path: Path) -> None:
+    for name in ("one", "two", "three"):
+        record(home, name, chat(f"Tell me of number {name}", f"{name}.py"))
+    tracemill("ingest")
+    recipe = tmp_path / "all.toml"
+    recipe.write_text('name = "all"\n[steps.learnable]\n')
+    tracemill("export", "--recipe", str(recipe), "--name", "all")
+    plain = tmp_path / "plain"
+    commands = {
+        "some": ("sample", "all", "--rows", "3"),
+        "drawn": ("split", "all"),
+        "kept": ("filter", "all", "--where", "session_id = 'one'"),
+        "sieved": ("filter", "all", "--recipe", str(recipe)),
+        "both": ("merge", "all", str(plain)),
+    }
+    plain.mkdir()
+    (plain / "train.jsonl").write_text(
+        json.dumps({"messages": [user("Who goes there?"), assistant("Nobody.")]}) + "\n"
+    )
+    for name, words in commands.items():
+        for _ in range(2):
+            assert tracemill("dataset", *words, "--to", str(tmp_path / name)).code == 0
+    assert tracemill("dataset", "split", "all", "--to", str(tmp_path / "elsewhere" / "drawn")).code == 0
+    assert tracemill("dataset", "split", str(plain), "--to", str(tmp_path / "none")).code == 0
+    made = json.loads(tracemill("forget", "one", "--dry-run", "--json").out)["made"]
+    ids = [one["id"] for one in made]
+    assert ids[:6] == ["all", "some", "drawn", "kept", "sieved", "both"]
+    assert len(ids) == 7
+    assert ids[6].startswith("drawn@")
+    assert [one["path"] for one in made[1:]] == [
+        *(str(tmp_path / name) for name in commands), str(tmp_path / "elsewhere" / "drawn")
+    ]  # fmt: skip
+    assert [(one["rows"], one["of"]) for one in made] == [
+        (1, 3), (1, 3), (1, 3), (1, 1), (1, 3), (1, 4), (1, 3)
+    ]  # fmt: skip

@@ -208,6 +208,25 @@ def test_a_data_set_shows_when_all_of_it_is_there(
     ).rows() == [(0, 0)]
 
 
+def test_a_recording_that_was_cut_short_is_completed_by_the_next(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lineage, "ROWS_PER_EVENT", 2)
+    spool(home, list(lineage.events_of(replace(DATASET, rows=ROWS)))[:1])
+    ingest(home)
+    assert query_or_none(home) == (0, 0)
+    assert made_of(home, ["s0", "s1"]) == []
+    for wanted in (ROWS, ROWS[:3], ROWS):
+        store.record_dataset(home, replace(DATASET, rows=wanted))
+        assert query_or_none(home) == (1, len(wanted))
+        assert query(home, "SELECT count(*) FROM unfinished_rows").item() == 0
+    before = recorded(home)
+    home.warehouse.unlink()
+    ingest(home)
+    assert recorded(home) == before
+    assert query(home, "SELECT count(*) FROM unfinished_rows").item() == 0
+
+
 def query_or_none(home: Home) -> tuple[object, ...] | None:
     if not home.snapshot.exists():
         return None

@@ -33,6 +33,7 @@ from tracemill.curate.pairs.writing import write_pairs
 from tracemill.curate.pipeline import sift
 from tracemill.curate.prepare import wanted
 from tracemill.curate.recipe import Recipe, find
+from tracemill.curate.remembering import dataset_rows, remember
 from tracemill.curate.replay import apart, with_replay
 from tracemill.curate.sieve import Progress
 from tracemill.curate.sources import both
@@ -41,8 +42,6 @@ from tracemill.curate.steps import features_of
 from tracemill.curate.writing import with_copies, write
 from tracemill.tracer.home import Home
 from tracemill.warehouse import lineage
-from tracemill.warehouse.read import query
-from tracemill.warehouse.store import record_dataset
 
 
 def export(
@@ -127,21 +126,15 @@ def _refuse_leaks(placed: pl.DataFrame) -> None:
 
 
 def _remember(home: Home, folder: Path, manifest: Manifest, rows: pl.DataFrame) -> None:
-    """Tell the warehouse, unless it knows: so the next export mends one that was cut short here."""
-    known = f"FROM datasets WHERE dataset_id = '{manifest.name}'"
-    if home.snapshot.exists() and query(home, known).height:
-        return
     proof = manifest.proof
-    record_dataset(
+    remember(
         home,
         lineage.Dataset(
             dataset_id=manifest.name,
             path=str(folder),
             content_hash=manifest.content,
             recipe={"text": manifest.recipe, "sha256": manifest.recipe_sha256, "where": manifest.where},
-            rows=[
-                lineage.DatasetRow(*row) for row in rows.select("row_id", "split", "session_id").iter_rows()
-            ],
+            rows=dataset_rows(rows),
             base=proof.base if proof else None,
             seed=manifest.seed,
             counts={

@@ -8,6 +8,7 @@ else, so that the warehouse can be rebuilt from it. A data set of many rows has 
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -15,6 +16,7 @@ from itertools import islice
 from typing import Any
 
 from tracemill.tracer.events import VERSION, new_id
+from tracemill.tracer.messages import canonical_json
 
 Json = dict[str, Any]
 
@@ -125,25 +127,30 @@ FIELDS: dict[str, frozenset[str]] = {
 rows of a data set."""
 
 
-def events_of(record: Dataset | Training | Evaluation) -> Iterator[Json]:
-    """The events that carry a record, stamped with fresh ids and the time; the rows are gone through once."""
+def events_of(record: Dataset | Training | Evaluation, after: str = "") -> Iterator[Json]:
+    """The events that carry a record, stamped with ids and the time; the rows are gone through once.
+
+    The events of a data set have the same ids whenever it is recorded `after` the same record of its id, so
+    what a recording that was cut short had written is completed by the next and not stored twice.
+    """
     kind = next(kind for kind, known in _KINDS.items() if isinstance(record, known))
-    stamp = _stamp(kind)
     if not isinstance(record, Dataset):
-        yield stamp | asdict(record)
+        yield _stamp(kind, new_id()) | asdict(record)
         return
+    plain = asdict(replace(record, rows=[]))
+    whole = hashlib.sha256(canonical_json([plain, after, ROWS_PER_EVENT])).hexdigest()[:32]
     rows = iter(record.rows)
     some, parts = _some(rows), 0
     while more := _some(rows):
         parts += 1
-        yield _stamp("dataset_rows") | {"part_of": stamp["id"], "rows": some}
+        yield _stamp("dataset_rows", f"{whole}-{parts}") | {"part_of": whole, "rows": some}
         some = more
-    yield stamp | asdict(replace(record, rows=[])) | {"rows": some} | ({"parts": parts} if parts else {})
+    yield _stamp(kind, whole) | plain | {"rows": some} | ({"parts": parts} if parts else {})
 
 
 def _some(rows: Iterator[DatasetRow]) -> list[Json]:
     return [vars(row) for row in islice(rows, ROWS_PER_EVENT)]
 
 
-def _stamp(kind: str) -> Json:
-    return {"v": VERSION, "id": new_id(), "ts": time.time(), "kind": kind}
+def _stamp(kind: str, name: str) -> Json:
+    return {"v": VERSION, "id": name, "ts": time.time(), "kind": kind}

@@ -16,12 +16,16 @@ from tracemill.warehouse import lineage
 from tracemill.warehouse.checks import Check
 from tracemill.warehouse.errors import WarehouseError
 from tracemill.warehouse.ingest import ingest
+from tracemill.warehouse.read import connect
 from tracemill.warehouse.sessions import Target
 
 
 def record_dataset(home: Home, dataset: lineage.Dataset) -> None:
-    """Remember an exported data set and where each of its rows comes from; all of it or nothing is known."""
-    _record(home, lineage.events_of(dataset))
+    """Remember a data set and where each of its rows comes from; all of it or nothing is known.
+
+    Where an earlier try was cut short, this completes it.
+    """
+    _record(home, lineage.events_of(dataset, after=_recorded(home, dataset.dataset_id)))
 
 
 def record_training(home: Home, training: lineage.Training) -> None:
@@ -69,6 +73,15 @@ def record_check(home: Home, session_id: str, check: Check) -> None:
         evidence=check.evidence,
     )
     _record(home, [said])
+
+
+def _recorded(home: Home, dataset_id: str) -> str:
+    """When the data set of that id was recorded last, as text; '' for never."""
+    if not home.snapshot.exists():
+        return ""
+    with connect(home) as connection:
+        found = connection.execute("SELECT created::VARCHAR FROM datasets WHERE dataset_id = ?", [dataset_id])
+        return (found.fetchone() or ("",))[0]
 
 
 def _opinion(target: Target, score: float, note: str) -> object:

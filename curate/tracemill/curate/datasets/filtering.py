@@ -32,6 +32,7 @@ from tracemill.curate.order import OrderOptions
 from tracemill.curate.pipeline import Curated, sift
 from tracemill.curate.prepare import wanted
 from tracemill.curate.recipe import Recipe
+from tracemill.curate.remembering import remember_made
 from tracemill.curate.sieve import DROPPED, Progress
 from tracemill.curate.sources import SourceOptions
 from tracemill.curate.steps import features_of
@@ -127,6 +128,8 @@ def sieve(
         }
         refuse_more(to, files.values())
         reused = publish(to, files, about, "--to")
+    how = {"text": manifest.recipe, "sha256": manifest.recipe_sha256, "where": where, "sources": [data.name]}
+    remember_made(home, to, placed, manifest.content, how)
     return Filtered(to, manifest, reused)
 
 

@@ -8,6 +8,7 @@ so the same data sets give the same bytes. All of it is written at once or not a
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
@@ -25,10 +26,12 @@ from tracemill.curate.errors import DatasetError
 from tracemill.curate.folder import Content, publish
 from tracemill.curate.gather import scratch
 from tracemill.curate.manifest import LISTED, file_digest
+from tracemill.curate.remembering import remember_made
 from tracemill.curate.sieve import Progress
 from tracemill.curate.sources import BATCH_ROWS
 from tracemill.curate.splits import SPLITS
 from tracemill.tracer.home import Home
+from tracemill.tracer.messages import canonical_json
 
 FILE = "made.json"
 ROWS: Mapping[str, Any] = {
@@ -84,7 +87,8 @@ class Made(BaseModel, extra="forbid", frozen=True):
 class Plan:
     """An operation on data sets, each under a name, and what becomes of their rows (`ROWS`, `LEFT`).
 
-    Rows stand, and are written, in the order of the data sets, of their files and of their lines.
+    Rows stand, and are written, in the order of the data sets, of their files and of their lines. `sessions`
+    says of each its id, split and session (`remembering.ROW`).
     """
 
     operation: str
@@ -92,6 +96,7 @@ class Plan:
     sources: Mapping[str, Opened]
     rows: pl.DataFrame
     dropped: pl.DataFrame
+    sessions: pl.DataFrame
 
 
 def plan(
@@ -106,7 +111,16 @@ def plan(
     at = pl.int_range(1, pl.len() + 1).over("to").alias("at")
     placed = rows.with_columns(at, *new_id).select(pl.col(name).cast(kind) for name, kind in ROWS.items())
     left = pl.DataFrame(schema=dict(LEFT)) if dropped is None else dropped
-    return Plan(operation, options, sources, placed, left.select(list(LEFT)))
+    return Plan(operation, options, sources, placed, left.select(list(LEFT)), _sessions(rows, placed))
+
+
+def _sessions(rows: pl.DataFrame, placed: pl.DataFrame) -> pl.DataFrame:
+    """The rows as the warehouse remembers them; one without an id of its own is called `SPLIT:LINE`."""
+    named = placed.select(
+        row_id=pl.coalesce("new_id", rows["own_id"]), split="to", session_id=rows["session_id"], at="at"
+    )
+    own = pl.when(pl.col("row_id").is_unique()).then("row_id")
+    return named.with_columns(row_id=own.otherwise(pl.format("{}:{}", "split", "at"))).drop("at")
 
 
 @dataclass(frozen=True)
@@ -122,7 +136,7 @@ class Written:
 
 
 def write(plan: Plan, to: Path, home: Home, progress: Progress | None = None) -> Written:
-    """Write the data set of a plan into the folder `to`.
+    """Write the data set of a plan into the folder `to`, and tell the warehouse if it knows its sessions.
 
     DatasetError where `to` is one of the data sets read, ExportError where it holds other rows or cannot be
     written.
@@ -151,6 +165,9 @@ def write(plan: Plan, to: Path, home: Home, progress: Progress | None = None) ->
         }
         refuse_more(to, files)
         reused = publish(to, {file.name: file for file in files}, about, "--to")
+    content = hashlib.sha256(canonical_json([made.files])).hexdigest()
+    how = {"operation": plan.operation, "options": dict(plan.options), "sources": list(plan.sources)}
+    remember_made(home, to, plan.sessions, content, how)
     return Written(to, made, reused, _tally(plan.dropped, "reason"), _tally(plan.dropped, "source"))
 
 
