@@ -120,7 +120,7 @@ def _sessions(rows: pl.DataFrame, placed: pl.DataFrame) -> pl.DataFrame:
         row_id=pl.coalesce("new_id", rows["own_id"]), split="to", session_id=rows["session_id"], at="at"
     )
     own = pl.when(pl.col("row_id").is_unique()).then("row_id")
-    return named.with_columns(row_id=own.otherwise(pl.format("{}:{}", "split", "at"))).drop("at")
+    return named.with_columns(row_id=pl.coalesce(own, pl.format("{}:{}", "split", "at"))).drop("at")
 
 
 @dataclass(frozen=True)
