@@ -6,10 +6,8 @@ import json
 import os
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +16,9 @@ import pytest
 
 from command_line import Run
 from conversations import assistant, user
+from hub_server import COMMIT, HubHandler, serving
 from tracemill.tracer.home import Home
 
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
 ROW = {"messages": [user("Hi"), assistant("Hello.")]}
 CARD = "---\nlicense: mit\nconfigs:\n- config_name: default\n  data_files:\n  - split: train\n    path: data/*\n---\n"
 
@@ -40,8 +38,8 @@ def hub(tmp_path: Path) -> Iterator[Hub]:
     pl.DataFrame([ROW, ROW]).write_parquet(parquet)
     made = Hub({"README.md": CARD.encode(), "data/train-0.parquet": parquet.read_bytes(), "load.py": b"raise SystemExit", "data.pkl": b"\x80\x04."})  # fmt: skip
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
+    class Handler(HubHandler):
+        def reply(self) -> None:
             path = self.path.partition("?")[0]
             resolved = f"/datasets/org/chat/resolve/{COMMIT}/"
             if path in ("/api/datasets/org/chat", f"/api/datasets/org/chat/revision/{COMMIT}"):
@@ -53,29 +51,8 @@ def hub(tmp_path: Path) -> Iterator[Hub]:
             else:
                 self.send_error(404)
 
-        def do_HEAD(self) -> None:
-            self.do_GET()
-
-        def answer(self, body: bytes, name: str = "") -> None:
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(body)))
-            self.send_header("ETag", f'"oid-{len(name)}"')
-            self.send_header("X-Repo-Commit", COMMIT)
-            self.end_headers()
-            if self.command == "GET":
-                self.wfile.write(body)
-
-        def log_message(self, format: str, *args: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    made.port = server.server_port
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield made
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with serving(Handler) as made.port:
+        yield made
 
 
 def in_a_process(endpoint: str, *words: str) -> subprocess.CompletedProcess[str]:

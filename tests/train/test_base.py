@@ -9,10 +9,8 @@ import json
 import os
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, cast
 
@@ -23,6 +21,7 @@ from hypothesis import strategies as st
 from mlx_lm.utils import load_model
 from tokenizers import Tokenizer
 
+from hub_server import COMMIT, HubHandler, serving
 from tiny import tiny_model
 from tracemill.curate.chat.template import Chat, chatml_tools
 from tracemill.tracer.home import Home
@@ -228,17 +227,14 @@ class Hub:
     asked: list[str] = field(default_factory=list[str])
 
 
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
-
-
 @pytest.fixture
 def hub(tmp_path: Path) -> Iterator[Hub]:
     made = Hub(tiny_model(tmp_path / "remote"))
     (made.folder / "modeling_evil.py").write_text("raise SystemExit")
     (made.folder / "pytorch_model.bin").write_bytes(b"\x80\x04.")
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
+    class Handler(HubHandler):
+        def reply(self) -> None:
             files = sorted(made.folder.iterdir())
             if self.path.startswith("/api/models/org/tiny/tree/"):
                 tree = [
@@ -256,29 +252,8 @@ def hub(tmp_path: Path) -> Iterator[Hub]:
             else:
                 self.send_error(404)
 
-        def do_HEAD(self) -> None:
-            self.do_GET()
-
-        def answer(self, body: bytes, name: str = "") -> None:
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(body)))
-            self.send_header("ETag", f'"oid-{name}"')
-            self.send_header("X-Repo-Commit", COMMIT)
-            self.end_headers()
-            if self.command == "GET":
-                self.wfile.write(body)
-
-        def log_message(self, format: str, *args: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    made.port = server.server_port
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield made
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with serving(Handler) as made.port:
+        yield made
 
 
 def resolve_in_a_process(name: str, endpoint: str) -> tuple[int, str]:

@@ -8,7 +8,6 @@ clipboard), rich markup and bidirectional overrides; `clean` shows them as what 
 from __future__ import annotations
 
 import json
-import re
 import sys
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
@@ -16,22 +15,19 @@ from datetime import datetime
 from decimal import Decimal
 from typing import IO, TYPE_CHECKING, cast
 
+from tracemill.tracer.plain import UNSAFE, plain
+
 if TYPE_CHECKING:
     from rich.console import Console
 
 ProgressCallback = Callable[[str, int, int], None]
 """What the lower rooms call while they work: (what, done, total); a total of 0 is not known yet."""
 
-# C0 but tab and newline, DEL, C1, bidirectional controls and lone surrogates (which cannot be encoded).
-_UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
-
 _COLUMNS = 160
 """How wide two texts side by side are at most."""
 
-
-def clean(text: str) -> str:
-    """`text` with every character that could act on a terminal shown as its escape, such as `\\x1b`."""
-    return _UNSAFE.sub(lambda found: ascii(found.group())[1:-1], text)
+clean = plain
+"""Text with every character that could act on a terminal shown as its escape, such as `\\x1b`."""
 
 
 def one_line(value: object) -> str:
@@ -120,7 +116,7 @@ def json_text(value: object) -> str:
 
 def _inside_json(text: str) -> str:
     # Such characters stand only in strings, where the \\u escape means the same.
-    return _UNSAFE.sub(lambda found: f"\\u{ord(found.group()):04x}", text)
+    return UNSAFE.sub(lambda found: f"\\u{ord(found.group()):04x}", text)
 
 
 def emit_json(value: object) -> None:

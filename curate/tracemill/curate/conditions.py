@@ -9,6 +9,7 @@ import re
 
 import polars as pl
 
+from tracemill.curate.arrow import Arrow
 from tracemill.curate.names import suggest
 from tracemill.tracer.errors import TracemillError
 
@@ -18,7 +19,7 @@ def meets(rows: pl.DataFrame, condition: str, what: str, error: type[TracemillEr
     import duckdb
 
     with duckdb.connect(":memory:") as connection:
-        connection.register("conversations", _Arrow(rows.with_row_index("_at")))
+        connection.register("conversations", Arrow(rows.with_row_index("_at")))
         for setting in (
             "python_enable_replacements = false",  # else a condition could read our own variables
             "enable_external_access = false",
@@ -45,13 +46,3 @@ def refused(what: str, told: str, columns: list[str]) -> str:
         f"{what} names the column {missing[1]!r}, which does not exist"
         f"{suggest(missing[1], columns)}; the columns are {', '.join(columns)}."
     )
-
-
-class _Arrow:
-    """A frame as an Arrow stream, which DuckDB reads without pyarrow; a polars frame it does not."""
-
-    def __init__(self, rows: pl.DataFrame) -> None:
-        self.rows = rows
-
-    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
-        return self.rows.__arrow_c_stream__(requested_schema)

@@ -97,52 +97,73 @@ def assign(rows: pl.DataFrame, options: SplitOptions) -> pl.DataFrame:
         _draw(dict(zip(kinds, known, strict=True)), options.seed) for known in rows.select(kinds).iter_rows()
     ]
     wanted = _for_tools(rows.select("split", "tools").to_dicts(), drawn, options) if options.stratify else {}
-    pins: dict[int, Split] = {}
-    draws: dict[int, float] = {}
-    held: dict[int, Split] = {}
-    # The record of each group that decided each of the above.
-    pinned: dict[int, int] = {}
-    lowest: dict[int, int] = {}
-    wanting: dict[int, int] = {}
-    for at, (pin, group) in enumerate(
-        zip(cast("list[Split | None]", rows["split"].to_list()), groups, strict=True)
-    ):
-        if pin is not None and (group not in pins or _further(pin, pins[group])):
-            pins[group], pinned[group] = pin, at
-        if drawn[at] < draws.get(group, 1.0):
-            draws[group], lowest[group] = drawn[at], at
-        want = wanted.get(drawn[at], "train")
-        if group not in held or _further(want, held[group]):
-            held[group], wanting[group] = want, at
-    splits = {
-        group: _most_held_out(_by_draw(draw, options), held[group]) for group, draw in draws.items()
-    } | pins
-    free = [group for group in splits if group not in pins]
-    rest = max(free, key=draws.__getitem__) if free and "train" not in splits.values() else None
-    if rest is not None:
-        splits[rest] = "train"
-
-    def decided(group: int) -> tuple[Decided, int]:
-        if group in pins:
-            return "pin", pinned[group]
-        if group == rest:
-            return "rest", lowest[group]
-        drew = _by_draw(draws[group], options) == splits[group]
-        return ("draw", lowest[group]) if drew else ("tool", wanting[group])
-
-    why = {group: decided(group) for group in splits}
-    names = rows["conversation_id"]
+    records = pl.DataFrame(
+        {
+            "group": groups,
+            "pin": rows["split"],
+            "draw": drawn,
+            "want": [wanted.get(one, "train") for one in drawn],
+        },
+        {"group": pl.Int64, "pin": pl.String, "draw": pl.Float64, "want": pl.String},
+    ).with_columns(pl.col("pin", "want").replace_strict(_FURTHER, return_dtype=pl.Int8))
+    decided = records.select("group").join(_decided(records, options), on="group", maintain_order="left")
     return rows.with_columns(
+        decided.select(split=pl.col("split").replace_strict(_NAMES, return_dtype=pl.String)).to_series(),
+        decided["decided"],
         pin=pl.col("split"),
-        split=pl.Series([splits[group] for group in groups], dtype=pl.String),
-        decided=pl.Series([why[group][0] for group in groups], dtype=pl.String),
-        by=names.gather([why[group][1] for group in groups]),
+        by=rows["conversation_id"].gather(decided["by"]),
     )
 
 
-def _further(split: Split, other: Split) -> bool:
-    """Whether it is held out more than the other."""
-    return SPLITS.index(split) > SPLITS.index(other)
+_FURTHER = {split: at for at, split in enumerate(SPLITS)}
+"""How much a split is held out."""
+_NAMES = dict(enumerate(SPLITS))
+
+
+def _decided(records: pl.DataFrame, options: SplitOptions) -> pl.DataFrame:
+    """The split of each `group` of records (by how much it is held out), what `decided` that, and by which
+    record. `pin` and `want` of records are such numbers too."""
+
+    def first(column: str, *, descending: bool) -> pl.Expr:
+        order = pl.col("at").sort_by(column, descending=descending, nulls_last=True, maintain_order=True)
+        return order.first()
+
+    groups = (
+        records.with_row_index("at")
+        .group_by("group", maintain_order=True)
+        .agg(
+            pl.col("pin", "want").max(),
+            pl.col("draw").min(),
+            pinned=first("pin", descending=True),
+            lowest=first("draw", descending=False),
+            wanting=first("want", descending=True),
+        )
+    )
+    test, valid = options.test, options.test + options.valid
+    drew = pl.when(pl.col("draw") < test).then(2).when(pl.col("draw") < valid).then(1).otherwise(0)
+    groups = groups.with_columns(drew=drew.cast(pl.Int8)).with_columns(
+        split=pl.coalesce("pin", pl.max_horizontal("drew", "want"))
+    )
+    # Somebody must be learned from.
+    free = pl.col("pin").is_null()
+    largest = pl.col("draw") == pl.col("draw").filter(free).max()
+    rest = free & (pl.col("split").min() > 0) & largest & (free & largest).is_first_distinct()
+    return groups.with_columns(rest=rest.fill_null(value=False)).select(
+        "group",
+        split=pl.when("rest").then(pl.lit(0, pl.Int8)).otherwise("split"),
+        decided=pl.when(~free)
+        .then(pl.lit("pin"))
+        .when("rest")
+        .then(pl.lit("rest"))
+        .when(pl.col("drew") == pl.col("split"))
+        .then(pl.lit("draw"))
+        .otherwise(pl.lit("tool")),
+        by=pl.when(~free)
+        .then("pinned")
+        .when(pl.col("rest") | (pl.col("drew") == pl.col("split")))
+        .then("lowest")
+        .otherwise("wanting"),
+    )
 
 
 def _most_held_out(*splits: Split) -> Split:

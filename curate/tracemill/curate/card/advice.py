@@ -17,7 +17,7 @@ from tracemill.curate.card.groups import calls_of, shy
 from tracemill.curate.card.hits import HITS, all_hits
 from tracemill.curate.card.ills import ILLS, Ill
 from tracemill.curate.card.measure import Measured
-from tracemill.curate.card.plain import percent
+from tracemill.curate.card.numbers import percent
 from tracemill.curate.leaks import Leak
 
 Level = Literal["bad", "look", "fine"]

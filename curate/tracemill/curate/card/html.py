@@ -9,10 +9,11 @@ from __future__ import annotations
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
-from tracemill.curate.card.plain import number, percent, plain
+from tracemill.curate.card.numbers import number, percent
 from tracemill.curate.card.told import LOSSES, about, counted, kept, leaks, looked_at, proof, shares
 from tracemill.curate.features.likeness import NEAR
 from tracemill.curate.splits import SPLITS
+from tracemill.tracer.plain import plain
 
 if TYPE_CHECKING:
     from tracemill.curate.card import Card

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 
 from tracemill.curate.card.advice import Finding
 from tracemill.curate.card.facts import ClusterFacts, SplitFacts
-from tracemill.curate.card.plain import number, percent, plain
+from tracemill.curate.card.numbers import number, percent
 from tracemill.curate.card.told import LOSSES, about, counted, kept, leaks, looked_at, proof, shares
 from tracemill.curate.features.likeness import NEAR
 from tracemill.curate.splits import SPLITS
+from tracemill.tracer.plain import plain
 
 if TYPE_CHECKING:
     from tracemill.curate.card import Card, Example

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from tracemill.curate.card.advice import Finding
 from tracemill.curate.card.facts import Facts
-from tracemill.curate.card.plain import number, percent
+from tracemill.curate.card.numbers import number, percent
 from tracemill.curate.card.reading import EXPORTED
 from tracemill.curate.card.shown import Loss
 from tracemill.curate.leaks import Kind

@@ -8,6 +8,8 @@ from __future__ import annotations
 import duckdb
 import polars as pl
 
+from tracemill.curate.arrow import Arrow
+
 _LIKE = 0.8
 """From which Jaro-Winkler similarity on an id is like another."""
 
@@ -21,20 +23,10 @@ def nearest(name: str, ids: pl.Series) -> list[str]:
     if begin.len():
         return begin.head(1 if begin.str.starts_with(begin[0]).all() else 4).to_list()
     with duckdb.connect(":memory:") as connection:
-        connection.register("ids", _Arrow(pl.DataFrame({"id": ids})))
+        connection.register("ids", Arrow(pl.DataFrame({"id": ids})))
         found = connection.execute(
             "SELECT id FROM (SELECT id, jaro_winkler_similarity(id, $name) AS likeness FROM ids) "
             "WHERE likeness >= $like ORDER BY likeness DESC, id LIMIT 1",
             {"name": name, "like": _LIKE},
         ).fetchall()
     return [row[0] for row in found]
-
-
-class _Arrow:
-    """A frame as an Arrow stream, which DuckDB reads without pyarrow; a polars frame it does not."""
-
-    def __init__(self, rows: pl.DataFrame) -> None:
-        self.rows = rows
-
-    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
-        return self.rows.__arrow_c_stream__(requested_schema)
