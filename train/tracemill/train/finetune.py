@@ -117,6 +117,7 @@ def finetune(
         if conduct.fresh:
             keeper.discard()
         begun = keeper.latest()
+        resumed = begun.state.step if begun else None
         log = open_log(conduct.log, home.root / "logs", path.name, settings.asdict()) if conduct.log else None
         try:
             outcome = fit(
@@ -152,8 +153,7 @@ def finetune(
     finally:
         keeper.close()
     _remember(home, adapter)
-    notes = tuple(keeper.damaged)
-    return Finetuned(adapter, reused=False, resumed=begun.state.step if begun else None, notes=notes)
+    return Finetuned(adapter, reused=False, resumed=resumed, notes=tuple(keeper.damaged))
 
 
 def _found(outcome: Outcome) -> dict[str, Any]:
