@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from command_line import Run
+from conversations import assistant, chat, record, user
 from tiny import tiny_model
 from tracemill.tracer.home import Home
 
@@ -90,3 +91,40 @@ def test_where_nothing_can_be_written_it_says_so_first(
     assert ended.code == 1
     assert ended.err.strip().splitlines()[-1].endswith("name another folder with --to.")
     assert "measuring" not in ended.err
+
+
+def test_preference_pairs_beside_rows_are_counted(
+    tracemill: Run, home: Home, data: Path, tmp_path: Path
+) -> None:
+    pair = {"prompt": [user("Hi")], "chosen": [assistant("Hello.")], "rejected": [assistant("No.")]}
+    (data / "train_pairs.jsonl").write_text(f"{json.dumps(pair)}\n" * 3)
+    ended = tracemill("dataset", "card", str(data))
+    assert (ended.code, "Beside them 3 preference pairs: train 3." in " ".join(ended.out.split())) == (
+        0,
+        True,
+    )
+    assert "3 preference pairs" in (data / "card.html").read_text()
+    only = tmp_path / "only"
+    only.mkdir()
+    (data / "train_pairs.jsonl").rename(only / "train_pairs.jsonl")
+    refused = tracemill("dataset", "card", str(only))
+    assert (refused.code, refused.err.count("\n")) == (1, 1)
+    assert "holds preference pairs only" in refused.err
+
+
+def test_the_tokens_of_an_export_are_those_of_its_model(tracemill: Run, home: Home, tmp_path: Path) -> None:
+    record(home, "one", chat("Read it"))
+    tiny_model(home.models / "org--tiny")
+    recipe = tmp_path / "all.toml"
+    recipe.write_text('name = "all"\n[steps.learnable]\n')
+    words = ("--recipe", str(recipe), "--name", "all")
+    ended = tracemill("export", "--model", "org/tiny", *words)
+    assert ended.code == 0, ended.err
+    card = home.datasets / "all" / "card.md"
+    exported = card.read_bytes()
+    assert b"| train | tokens |" in exported
+    assert tracemill("dataset", "card", "all").code == 0
+    assert card.read_bytes() == exported
+    (home.models / "org--tiny").rename(tmp_path / "gone")
+    assert tracemill("dataset", "card", "all").code == 0
+    assert b"tokens |" not in card.read_bytes()

@@ -87,6 +87,7 @@ def test_filter(tracemill: Run, mine: str, tmp_path: Path) -> None:
     assert rows_in(Path(out)) == {"train": [talk("Read it", call_text(path="a.py"))]}
     again = tracemill("dataset", "filter", mine, "--where", "calls > 0", "--to", out)
     assert (again.code, again.out.splitlines()[-1]) == (0, f"{out} (it was there already)")
+    assert "There is one split only, so nothing can stand in two." in again.out
     recipe = tmp_path / "r.toml"
     recipe.write_text('name = "r"\n[steps.duplicates]\n')
     made = tracemill("dataset", "filter", mine, "--recipe", str(recipe), "--to", str(tmp_path / "made"))
@@ -96,6 +97,22 @@ def test_filter(tracemill: Run, mine: str, tmp_path: Path) -> None:
     assert (wrong.code, wrong.out, wrong.err.count("\n")) == (1, "", 1)
     assert wrong.err.startswith("error: The condition names the column 'x'")
     assert not (tmp_path / "wrong").exists()
+
+
+def test_a_filter_says_what_leaks(tracemill: Run, tmp_path: Path, home: Home) -> None:
+    data = write(
+        tmp_path / "leaky", {"train": [talk("One"), talk("Two")], "test": [talk("Two"), talk("Six")]}
+    )
+    recipe = tmp_path / "r.toml"
+    recipe.write_text('name = "r"\n[steps.learnable]\n')
+    for at, asked in enumerate((("--where", "turns > 0"), ("--recipe", str(recipe)))):
+        words = (*asked, "--to", str(tmp_path / f"out{at}"))
+        ended = tracemill("dataset", "filter", str(data), *words)
+        assert (ended.code, "In several splits stand: messages 1, prompt 1." in ended.out) == (0, True)
+        assert f"`tracemill dataset leaks {words[-1]}` shows them" in ended.err
+        told = json.loads(tracemill("dataset", "filter", str(data), *words, "--json").out)
+        assert told["leaks"] == {"messages": 1, "session": 0, "task": 0, "prompt": 1, "near": 0}
+        assert tracemill("dataset", "leaks", words[-1]).code == 1
 
 
 def test_merge_split_and_diff(tracemill: Run, mine: str, tmp_path: Path) -> None:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tracemill.cli import output
-from tracemill.cli.dataset.words import AsJson
+from tracemill.cli.dataset.words import AsJson, chat_of
+
+if TYPE_CHECKING:
+    from tracemill.curate.card.reading import Data
+    from tracemill.curate.chat.template import Chat
+    from tracemill.tracer.home import Home
 
 
 def card(
@@ -27,7 +33,8 @@ def card(
     model: Annotated[
         str | None,
         typer.Option(
-            help="Base model whose tokens are counted: smollm2-135m, a folder or a Hugging Face id."
+            help="Base model whose tokens are counted: smollm2-135m, a folder or a Hugging Face id. By "
+            "default the one that the data set was exported for, if it is on this machine."
         ),
     ] = None,
     open_page: Annotated[bool, typer.Option("--open", help="Show the page in a browser.")] = False,
@@ -46,12 +53,7 @@ def card(
     sets = opened(data, home)
     folder = place(data, sets, to)
     with output.progress() as progress:
-        chat = None
-        if model is not None:
-            from tracemill.curate.chat.template import Chat
-            from tracemill.train.base import resolve
-
-            chat = Chat.load(resolve(model, home, progress).path)
+        chat = chat_of(model, home, progress) or _proved(sets, home)
         made = make(sets, sets[0].name if len(sets) == 1 else Path(data).resolve().name, chat, progress)
     pages = write(folder, sets, made)
     if as_json:
@@ -75,3 +77,18 @@ def card(
         import webbrowser
 
         webbrowser.open(pages[-1].resolve().as_uri())
+
+
+def _proved(sets: Sequence[Data], home: Home) -> Chat | None:
+    """The template that the only data set was proved for, where its base model is on this machine."""
+    from tracemill.curate.chat.template import Chat
+    from tracemill.tracer.errors import TracemillError
+    from tracemill.train.base import cached
+
+    manifest = sets[0].manifest if len(sets) == 1 else None
+    folder = cached(manifest.proof.base, home) if manifest and manifest.proof else None
+    try:
+        return Chat.load(folder) if folder else None
+    except TracemillError as error:
+        output.hint(f"No tokens are counted: {error}")
+        return None

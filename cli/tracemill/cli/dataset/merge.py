@@ -58,5 +58,5 @@ def merge(
         output.say(f"{done.moved} rows changed their split, so that nothing stands in two.")
     if done.renamed:
         output.say(f"{done.renamed} rows got a new id, for theirs stood in another row.")
-    output.say(told_leaks(done.report))
+    output.say(told_leaks(done.report.counts()))
     show_written(done.written)

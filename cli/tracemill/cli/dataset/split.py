@@ -58,6 +58,6 @@ def split(
         told = {"moved": done.moved, "leaks_before": done.before.counts(), "leaks": done.after.counts()}
         output.emit_json(summary(done.written) | told)
         return
-    output.say(f"Before: {told_leaks(done.before)}")
-    output.say(f"Now: {told_leaks(done.after)} {done.moved} rows changed their split.")
+    output.say(f"Before: {told_leaks(done.before.counts())}")
+    output.say(f"Now: {told_leaks(done.after.counts())} {done.moved} rows changed their split.")
     show_written(done.written)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from tracemill.cli import output
 
 if TYPE_CHECKING:
     from tracemill.curate.datasets.made import Written
-    from tracemill.curate.leaks import Report
+    from tracemill.curate.leaks import Kind
 
 
 def summary(written: Written) -> dict[str, Any]:
@@ -38,9 +39,9 @@ def show_written(written: Written) -> None:
     output.say(f"{written.folder}{' (it was there already)' if written.reused else ''}")
 
 
-def told_leaks(report: Report) -> str:
-    """One sentence on what stands in several splits."""
-    leaks = {kind: count for kind, count in report.counts().items() if count}
+def told_leaks(counts: Mapping[str, int] | Mapping[Kind, int]) -> str:
+    """One sentence on what stands in several splits: how many leaks there are of each kind."""
+    leaks = {kind: count for kind, count in counts.items() if count}
     if not leaks:
         return "No session, task, prompt or near copy stands in two splits."
     listed = ", ".join(f"{kind} {count}" for kind, count in leaks.items())

@@ -106,6 +106,7 @@ class Facts:
     clusters: list[ClusterFacts]
     leaks: dict[Kind, int]
     pinned: tuple[int, int] | None
+    pairs: dict[str, int]
 
 
 def facts(
@@ -140,6 +141,7 @@ def facts(
         clusters=list(_clusters(found, near)),
         leaks={kind: sum(leak.kind == kind for found in leaks.values() for leak in found) for kind in KINDS},
         pinned=_pinned(rows) if manifest else None,
+        pairs=rows.pairs,
     )
 
 

@@ -17,13 +17,14 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from tracemill.curate.chat_lines import FILES, Lines
+from tracemill.curate.chat_lines import FILES, Lines, read_chat
 from tracemill.curate.datasets.facts import chunks
-from tracemill.curate.datasets.opened import Opened, find
+from tracemill.curate.datasets.opened import Opened, find, is_of_pairs, split_named
 from tracemill.curate.errors import DatasetError
 from tracemill.curate.manifest import FILE, Manifest
 from tracemill.curate.sieve import Progress
 from tracemill.curate.sources import BATCH_ROWS
+from tracemill.curate.splits import SPLITS
 from tracemill.tracer.home import Home
 
 ROWS = 10_000
@@ -47,12 +48,14 @@ class Data:
 @dataclass(frozen=True)
 class Rows:
     """The lines of data sets (`sets`): how many there are by set and split (`lines`), and in `parts` those to
-    look at, some at a time, in order; `digest` names all of them."""
+    look at, some at a time, in order; `digest` names all of them, and `pairs` counts the preference pairs
+    beside them by split."""
 
     sets: tuple[Data, ...]
     lines: Counter[tuple[str, str]]
     parts: tuple[tuple[Data, Lines], ...]
     digest: str
+    pairs: dict[str, int]
 
     @property
     def looked_at(self) -> int:
@@ -74,6 +77,11 @@ def opened(path: str | Path, home: Home) -> tuple[Data, ...]:
 
 
 def _data(files: Opened) -> Data:
+    if all(is_of_pairs(file.name) for _, file in files.files):
+        raise DatasetError(
+            f"{files.path} holds preference pairs only, and a card tells of conversations; "
+            "`tracemill dataset stats` counts pairs and `tracemill dataset show` shows them."
+        )
     file = files.path / FILE
     if not file.is_file():
         return Data(files.name, files)
@@ -96,6 +104,7 @@ def choose(sets: Sequence[Data], progress: Progress | None = None, most: int = R
     kept, bound = list[_Drawn](), 2**64
     whole = hashlib.sha256()
     try:
+        pairs = _pairs(sets)
         for data in sets:
             done = 0
             for lines in chunks(data.files):
@@ -118,7 +127,19 @@ def choose(sets: Sequence[Data], progress: Progress | None = None, most: int = R
                     progress(f"counting {data.name}", done, data.files.size)
     except OSError as error:
         raise DatasetError(f"Cannot read {error.filename}: {error.strerror}; mend that.") from error
-    return Rows(tuple(sets), counted, tuple(_parts(files, _fewest(kept, most))), whole.hexdigest())
+    parts = tuple(_parts(files, _fewest(kept, most)))
+    return Rows(tuple(sets), counted, parts, whole.hexdigest(), pairs)
+
+
+def _pairs(sets: Sequence[Data]) -> dict[str, int]:
+    """How many preference pairs stand beside the rows of data sets, by split."""
+    found: Counter[str] = Counter()
+    for file in (one for data in sets if data.files.path.is_dir() for one in data.files.path.iterdir()):
+        if is_of_pairs(file.name):
+            found[split_named(file.stem)] += sum(
+                len(lines.lines) for lines in read_chat([file], "", BATCH_ROWS)
+            )
+    return {split: found[split] for split in SPLITS if found[split]}
 
 
 def _fewest(drawn: list[_Drawn], most: int) -> list[_Drawn]:

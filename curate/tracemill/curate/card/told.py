@@ -72,6 +72,9 @@ def about(facts: Facts) -> str:
     if facts.looked_at >= facts.rows:
         told += f" and {_many(sum(one.calls for one in facts.splits), 'tool call')}"
     told += "."
+    if facts.pairs:
+        told += f" Beside them {_many(sum(facts.pairs.values()), 'preference pair')}: "
+        told += f"{', '.join(f'{split} {number(count)}' for split, count in facts.pairs.items())}."
     if manifest:
         told += f" Made by tracemill {manifest.tracemill} with seed {manifest.seed}"
         told += f" from the sessions where {manifest.where}." if manifest.where else "."
