@@ -203,3 +203,60 @@ def test_a_quantized_base_learns_with_the_same_short_cuts(folder: Path, bits: in
     expected = plain(model, parts)
     assert any(np.abs(value).max() > 1e-4 for name, value in expected[1].items() if "lora_a" in name)
     same(ours(model, parts, layers, LAYOUTS[2]), expected)
+
+
+def deep(layers: int) -> Any:
+    """A Llama of `layers` layers, all of which learn."""
+    import mlx.core as mx
+    from mlx_lm.models.llama import Model, ModelArgs
+    from mlx_lm.tuner.utils import linear_to_lora_layers
+
+    mx.random.seed(3)
+    model = Model(ModelArgs("llama", 32, layers, 64, 4, 1e-5, VOCABULARY))
+    model.freeze()
+    linear_to_lora_layers(model, layers, {"rank": 4, "scale": 20.0, "dropout": 0.0})
+    b = {"self_attn": {"q_proj": {"lora_b": mx.random.normal((4, 32)) * 0.05}}}
+    model.update({"model": {"layers": [b] * layers}})
+    mx.eval(model.parameters())
+    return model
+
+
+def test_checkpointed_layers_give_the_same_gradient_in_less_memory() -> None:
+    import mlx.core as mx
+
+    from tracemill.train.forward import cut
+    from tracemill.train.gradients import Gradients
+
+    chance = np.random.default_rng(1)
+    begin = chance.integers(3, VOCABULARY, 100).tolist()
+    parts = [
+        Rendered(begin + chance.integers(3, VOCABULARY, size).tolist(), ((size, size + 20),))
+        for size in (200, 210, 220, 230)
+    ]
+    model = deep(6)
+    found: list[tuple[float, dict[str, Any]]] = []
+    peaks: list[int] = []
+    for checkpointed in (False, True):
+        streams = [mx.new_stream(mx.cpu) for _ in range(2)]
+        gradients = Gradients(model, cut(model, 6, checkpointed), parts, streams, visits=0)
+        mx.reset_peak_memory()
+        before = mx.get_active_memory()
+        loss, grads, _ = gradients.of(range(4), 80)
+        mx.eval(loss, grads)
+        peaks.append(mx.get_peak_memory() - before)
+        found.append((number(loss), flat(grads)))
+    assert any(np.abs(value).max() > 1e-4 for name, value in found[0][1].items() if "lora_a" in name)
+    same(found[1], found[0])
+    assert peaks[1] < 0.7 * peaks[0], peaks
+
+
+def test_an_architecture_that_cannot_be_cut_says_that_it_cannot_be_checkpointed() -> None:
+    from mlx_lm.models.gpt2 import Model, ModelArgs
+
+    from tracemill.train.errors import TrainError
+    from tracemill.train.forward import cut
+
+    model = Model(ModelArgs("gpt2", 64, 32, 4, 2, 64, 1e-5, VOCABULARY))
+    assert cut(model, 1).lower is None
+    with pytest.raises(TrainError, match="train without it"):
+        cut(model, 1, checkpointed=True)

@@ -26,7 +26,9 @@ from mlx_lm.models.cache import KVCache, make_prompt_cache
 
 from tracemill.train.batches import Batch, Layout
 from tracemill.train.caches import Caches
+from tracemill.train.checkpointing import Checkpointed
 from tracemill.train.cores import usable_cores
+from tracemill.train.errors import TrainError
 from tracemill.train.frozen import Frozen
 
 
@@ -46,27 +48,34 @@ class Cut:
     shares_prefixes: bool
 
 
-def cut(model: Any, lora_layers: int) -> Cut:
-    """Cut `model` below its last `lora_layers` layers, if a probe shows the parts to equal the whole."""
+def cut(model: Any, lora_layers: int, checkpointed: bool = False) -> Cut:
+    """Cut `model` below its last `lora_layers` layers, if a probe shows the parts to equal the whole.
+
+    `checkpointed`: layers that learn keep no inner states for the gradient (TrainError where that cannot be).
+    """
     shares = all(type(cache) is KVCache for cache in make_prompt_cache(model))
     count = len(model.layers)
     below = max(count - lora_layers, 0)
     probe = mx.array([[1, 2, 3]])
     try:
-        made = _cut_llama(model, below, shares)
+        made = _cut_llama(model, below, shares, checkpointed)
         states = made.upper(None, cache=None, input_embeddings=cast(Any, made.lower)(probe))
         if mx.allclose(made.head(states), model(probe), rtol=1e-3, atol=1e-4):
             return made
     except (AttributeError, TypeError, ValueError, IndexError):
         pass  # Another architecture than Llama's and its many kin.
+    if checkpointed:
+        raise TrainError("The layers of this architecture cannot be checkpointed; train without it.")
     return Cut(None, model, lambda logits: logits, 0, count, shares)
 
 
-def _cut_llama(model: Any, below: int, shares: bool) -> Cut:
+def _cut_llama(model: Any, below: int, shares: bool, checkpointed: bool) -> Cut:
     """The parts of a model laid out as mlx-lm's Llama; they share its layers, so what one learns all know."""
     inner = model.model
     lower, upper = copy.copy(inner), copy.copy(inner)
     lower.layers, upper.layers = inner.layers[:below], inner.layers[below:]
+    if checkpointed:
+        upper.layers = [Checkpointed(layer) for layer in upper.layers]
     lower.norm = nn.Identity()
     head = model.lm_head if "lm_head" in model else inner.embed_tokens.as_linear
 
