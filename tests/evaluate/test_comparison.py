@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from tracemill.curate.chat.codec import Call, encode
 from tracemill.curate.chat.proof import Row
-from tracemill.evaluate.comparison import compare
+from tracemill.evaluate.comparison import compare, corrected
 from tracemill.evaluate.errors import EvaluationError
 from tracemill.evaluate.holdout import ItemResult
-from tracemill.evaluate.items import items
+from tracemill.evaluate.items import Answer, items
 from tracemill.evaluate.scoring import score
 
 RIGHT = encode("", [Call("read_file", {"path": "a.py"})])
@@ -84,8 +86,41 @@ def test_forty_items_of_four_sessions_do_not_pass_for_forty() -> None:
     assert found.detectable is None
 
 
-def test_results_on_other_items_or_without_calls_are_refused() -> None:
+def test_without_calls_what_there_is_is_compared() -> None:
+    found = compare(BASE[12:], ADAPTER[12:])
+    assert (found.calls.name, found.calls.n, found.calls.adapter.estimate) == ("direct answers", 2, 1.0)
+    assert found.direct is None and found.verdict.word == "undecided"
+    assert "points of direct answers" in found.verdict.reason
+
+
+def test_graded_answers_are_compared_by_their_scores() -> None:
+    """Every answer half right before and three quarters after: nothing is right, and much is better."""
+    parts = Answer(partial=("one", "two", "three", "four"))
+    asked = [
+        replace(BASE[0].item, id=f"a{i}", session_id=f"a{i}", kind="answer", calls=(), answer=parts)
+        for i in range(12)
+    ]
+    before = [ItemResult(item, "one two", score(item, "one two")) for item in asked]
+    after = [ItemResult(item, "one two three", score(item, "one two three")) for item in asked]
+    found = compare(before, after)
+    assert (found.calls.base.estimate, found.calls.adapter.estimate) == (0.5, 0.75)
+    assert found.calls.difference.estimate == 0.25 and found.calls.test.p == pytest.approx(2 / 2**12)
+    assert found.verdict.word == "better" and found.gained == []
+
+
+def test_one_of_many_adapters_is_better_only_beyond_chance() -> None:
+    """8 gained of 12 is p = 0.0078 alone, and 0.078 as the best of ten."""
+    some = results([(f"s{i}", "read", RIGHT, RIGHT if i < 8 else WORDS) for i in range(12)])
+    none = results([(f"s{i}", "read", RIGHT, WORDS) for i in range(12)])
+    assert compare(none, some).verdict.word == "better"
+    ten = corrected([compare(none, some), *(compare(none, none) for _ in range(9))])
+    assert ten[0].calls.test.p == pytest.approx(10 * 2 / 2**8)
+    assert ten[0].verdict.word == "undecided"
+    assert "(corrected for 10 comparisons)" in ten[0].verdict.reason
+
+
+def test_results_on_other_items_or_on_none_are_refused() -> None:
     with pytest.raises(EvaluationError, match="different items"):
         compare(BASE, ADAPTER[1:])
-    with pytest.raises(EvaluationError, match="asks for no tool call"):
-        compare(BASE[12:], ADAPTER[12:])
+    with pytest.raises(EvaluationError, match="nothing to compare"):
+        compare([], [])

@@ -82,7 +82,7 @@ def test_base_and_adapter_are_compared_on_the_same_items_and_the_report_says_on_
     assert report.title == f"{adapter.path.name} against tiny, its base, on mine/test"
     assert facts["Base"] == f"{base.name}, SHA-256 {base.digest[:16]}"
     assert adapter.card["weights_sha256"][:16] in facts["Adapter"]
-    assert facts["Scored on"].startswith("mine/test, 3 rows of 3 sessions, SHA-256 ")
+    assert facts["Scored on"].startswith("mine/test, 6 items of 3 sessions, SHA-256 ")
     assert facts["Training"].startswith("4 steps of 2, rank 8, learning rate 0.0003, seed 0; step ")
     assert facts["Decoding"] == "greedy, at most 12 tokens"
     assert report.curve is not None and len(report.curve.losses) == 4

@@ -18,6 +18,7 @@ from typing import Annotated, Any
 import typer
 
 from tracemill.cli import dataset, output, suite
+from tracemill.cli.compare import compare
 from tracemill.cli.demo import demo
 from tracemill.cli.doctor import doctor
 from tracemill.cli.dump import dump
@@ -67,8 +68,9 @@ COMMANDS: list[tuple[str, Callable[..., Any], str, str]] = [
         "evaluate",
         evaluate,
         "Learn",
-        "tracemill evaluate smollm2-135m --adapter ADAPTER --dataset DATASET --report report.html",
+        "tracemill evaluate smollm2-135m --adapter ADAPTER --suite bfcl --size quick --report report.html",
     ),
+    ("compare", compare, "Learn", "tracemill compare smollm2-135m ADAPTER --require better"),
     ("improve", improve, "Learn", "tracemill improve --model smollm2-135m --json"),
     ("promote", promote, "Use", "tracemill promote ~/.tracemill/adapters/NAME"),
     ("rollback", rollback, "Use", "tracemill rollback"),

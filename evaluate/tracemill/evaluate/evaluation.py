@@ -1,15 +1,15 @@
-"""A whole evaluation: a base model, an adapter on it, the held-out rows of a data set.
+"""A whole evaluation: a base model, an adapter on it, a suite.
 
 In: a `Suite` and models. Out: item results, a `Report`, and what the warehouse remembers of them. Every row
-passes the token proof before a model is loaded. Activate the BLAS first: MLX is imported on the way
-(`tracemill.train.blas`).
+of a data set passes the token proof before a model is loaded. Activate the BLAS first: MLX is imported on the
+way (`tracemill.train.blas`).
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -21,9 +21,11 @@ from tracemill.curate.splits import Split
 from tracemill.evaluate.comparison import compare
 from tracemill.evaluate.errors import EvaluationError
 from tracemill.evaluate.generate import Progress, load_model
-from tracemill.evaluate.holdout import ItemResult, accuracy, evaluate_rows
+from tracemill.evaluate.holdout import ItemResult, accuracy, evaluate_items
+from tracemill.evaluate.items import Item, items
 from tracemill.evaluate.plots import Curve
 from tracemill.evaluate.report import Report, turn_text
+from tracemill.evaluate.suites import ItemSuite
 from tracemill.tracer.home import Home
 from tracemill.train.adapter import Adapter
 from tracemill.train.base import BaseModel
@@ -33,23 +35,43 @@ from tracemill.warehouse.store import record_evaluation
 
 @dataclass(frozen=True)
 class Suite:
-    """What is asked, and how: a split of a data set, completed greedily."""
+    """What is asked, and how: a split of a data set, or the items `asked`; completed greedily."""
 
-    dataset: Dataset
+    dataset: Dataset | None
     split: Split = "test"
     max_tokens: int = 256
     """Most tokens of a completion."""
     batch_size: int = 16
     """Completions generated at once; changes the speed alone."""
+    asked: ItemSuite | None = None
+    """The items, where they are not all of the split."""
 
     @property
     def name(self) -> str:
         """What the warehouse calls it."""
-        return f"{self.dataset.name}/{self.split}"
+        if self.asked is None:
+            return f"{self.dataset.name}/{self.split}" if self.dataset else ""
+        return self.asked.name + ("" if self.asked.size == "full" else f" ({self.asked.size})")
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of what is asked."""
+        if self.asked is not None:
+            return self.asked.digest
+        return self.dataset.digest if self.dataset else ""
+
+    def items(self) -> list[Item]:
+        """What is asked; EvaluationError where there is nothing."""
+        return items(self.rows()) if self.asked is None else self.asked.items
 
     def rows(self) -> list[Row]:
-        """The rows to be scored; EvaluationError where there is none."""
+        """The rows of a data set to be scored, none of another suite; EvaluationError where there is none."""
+        if self.dataset is None:
+            return []
         rows = self.dataset.rows(self.split)
+        if self.asked is not None:
+            wanted = {item.id.rpartition("#")[0] for item in self.asked.items}
+            return [row for row in rows if row["id"] in wanted]
         if not rows:
             raise EvaluationError(
                 f"{self.dataset.folder} has no rows in {self.split}.jsonl; "
@@ -59,11 +81,17 @@ class Suite:
 
 
 def score_model(
-    suite: Suite, base: BaseModel, adapter: Adapter | None = None, progress: Progress | None = None
+    suite: Suite,
+    base: BaseModel,
+    adapter: Adapter | None = None,
+    progress: Progress | None = None,
+    known: Mapping[str, str] | None = None,
+    each: Callable[[str, str], None] | None = None,
 ) -> list[ItemResult]:
-    """Score `base`, with `adapter` if given, on every turn of the suite.
+    """Score `base`, with `adapter` if given, on every item of the suite; `known` texts are not made again.
 
-    EvaluationError where the two do not belong together, ProofError where the template distorts a row.
+    `each` gets every new text as it is finished, with the id of its item. EvaluationError where the two do
+    not belong together, ProofError where the template distorts a row.
     """
     if adapter is not None and adapter.card["base_sha256"] != base.digest:
         raise EvaluationError(
@@ -82,8 +110,15 @@ def score_model(
             progress("generating with the adapter" if adapter else "generating with the base", done, total)
 
     model = load_model(base.path, adapter.path if adapter else None)
-    return evaluate_rows(
-        model, chat, rows, max_tokens=suite.max_tokens, batch_size=suite.batch_size, progress=generating
+    return evaluate_items(
+        model,
+        chat,
+        suite.items(),
+        max_tokens=suite.max_tokens,
+        batch_size=suite.batch_size,
+        progress=generating,
+        known=known,
+        each=each,
     )
 
 
@@ -99,7 +134,7 @@ def make_report(
     suite: Suite, base: BaseModel, adapter: Adapter, before: list[ItemResult], after: list[ItemResult]
 ) -> Report:
     """The report on `adapter`, from what it scored (`after`) and what its base alone did (`before`)."""
-    manifest, card = suite.dataset.manifest, adapter.card
+    manifest, card = suite.dataset.manifest if suite.dataset else None, adapter.card
     scores = [(step, score) for step, score in card["scores"] if score is not None]
     return Report(
         title=f"{adapter.path.name} against {Path(base.name).name}, its base, on {suite.name}",
@@ -113,16 +148,15 @@ def make_report(
 
 
 def _facts(suite: Suite, base: BaseModel, adapter: Adapter) -> list[tuple[str, str]]:
-    rows, card = suite.rows(), adapter.card
-    sessions = {row["session_id"] for row in rows}
+    asked, card = suite.items(), adapter.card
+    sessions = {item.session_id for item in asked}
     settings = card["settings"]
     return [
         ("Base", f"{base.name}, SHA-256 {base.digest[:16]}"),
         ("Adapter", f"{adapter.path.name}, SHA-256 {card['weights_sha256'][:16]}"),
         (
             "Scored on",
-            f"{suite.name}, {len(rows)} rows of {len(sessions)} sessions, "
-            f"SHA-256 {suite.dataset.digest[:16]}",
+            f"{suite.name}, {len(asked)} items of {len(sessions)} sessions, SHA-256 {suite.digest[:16]}",
         ),
         ("Trained on", f"{card['dataset']}, SHA-256 {card['dataset_sha256'][:16]}"),
         (
@@ -130,7 +164,10 @@ def _facts(suite: Suite, base: BaseModel, adapter: Adapter) -> list[tuple[str, s
             f"{settings['steps']} steps of {settings['batch_size']}, rank {settings['rank']}, learning rate "
             f"{settings['learning_rate']:g}, seed {settings['seed']}; step {card['best_step']} was kept",
         ),
-        ("Template", f"SHA-256 {card['template_sha256'][:16]}, proved for every row"),
+        (
+            "Template",
+            f"SHA-256 {card['template_sha256'][:16]}" + ", proved for every row" * bool(suite.dataset),
+        ),
         ("Decoding", f"greedy, at most {suite.max_tokens} tokens"),
         ("Software", f"Tracemill {version('tracemill')}, MLX {version('mlx')}, mlx-lm {version('mlx-lm')}"),
     ]
@@ -159,7 +196,7 @@ def remember(
             items=[
                 EvaluationItem(
                     item_id=result.item.id,
-                    score=float(result.score.right),
+                    score=result.score.value,
                     expected=turn_text(result.item.expected),
                     generated=result.text,
                     session_id=result.item.session_id,
@@ -169,15 +206,21 @@ def remember(
                 for result in results
             ],
             training_id=adapter.path.name if adapter else None,
-            dataset_id=suite.dataset.name,
+            dataset_id=suite.dataset.name if suite.dataset else None,
             baseline_id=identity(suite, base, None) if report else None,
             path=path,
             counts=dict(Counter(result.score.failure or "right" for result in results)),
-            score=accuracy(results).call,
+            score=_overall(results),
             verdict=report.comparison.verdict.word if report else None,
             details=asdict(report.comparison) if report else {},
         ),
     )
+
+
+def _overall(results: Sequence[ItemResult]) -> float | None:
+    """The share of calls that are right, else the mean of answers, else the share of direct answers."""
+    found = accuracy(results)
+    return next((one for one in (found.call, found.answer, found.direct) if one is not None), None)
 
 
 def identity(suite: Suite, base: BaseModel, adapter: Adapter | None) -> str:
@@ -185,7 +228,7 @@ def identity(suite: Suite, base: BaseModel, adapter: Adapter | None) -> str:
     parts = [
         base.digest,
         adapter.card["weights_sha256"] if adapter else "",
-        suite.dataset.digest,
+        suite.digest,
         suite.split,
     ]
     return hashlib.sha256("\n".join([*parts, str(suite.max_tokens)]).encode()).hexdigest()[:16]

@@ -56,10 +56,12 @@ def generate(
     *,
     batch_size: int = 16,
     progress: Progress | None = None,
+    each: Callable[[int, str], None] | None = None,
 ) -> list[str]:
     """Complete every prompt greedily, up to a stop token of `chat`, `max_tokens` or the end of the context.
 
-    Returns the texts without the stop token, in the order of `prompts`; progress counts finished completions.
+    Returns the texts without the stop token, in the order of `prompts`; progress counts finished completions,
+    and `each` gets the number of its prompt and the text of each as it is finished.
     """
     # Neighbours in lexicographic order share the most, so families of prompts stay together.
     order = sorted(range(len(prompts)), key=lambda i: list(prompts[i]))
@@ -67,6 +69,8 @@ def generate(
 
     def finished(position: int, tokens: Sequence[int]) -> None:
         texts[position] = chat.text(tokens)
+        if each:
+            each(position, texts[position])
         if progress:
             progress("generating", len(texts), len(prompts))
 

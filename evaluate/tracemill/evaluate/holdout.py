@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -40,10 +40,11 @@ class ItemResult:
 
 @dataclass(frozen=True)
 class Accuracy:
-    """Share of right items by kind, None where there is none of that kind."""
+    """Share of right items by kind, None where there is none of that kind; of answers the mean score."""
 
     call: float | None
     direct: float | None
+    answer: float | None = None
 
 
 @dataclass(frozen=True)
@@ -69,24 +70,60 @@ def evaluate_rows(
 
     EvaluationError, before anything is generated, for a row that cannot be read or a prompt that is too long.
     """
-    asked = items(rows)
-    prompts = [chat.prompt(item.messages, item.tools) for item in asked]
-    _check_fit(asked, prompts, context_length(model))
-    texts = generate(model, chat, prompts, max_tokens, batch_size=batch_size, progress=progress)
-    return [ItemResult(item, text, score(item, text)) for item, text in zip(asked, texts, strict=True)]
+    return evaluate_items(
+        model, chat, items(rows), max_tokens=max_tokens, batch_size=batch_size, progress=progress
+    )
+
+
+def evaluate_items(
+    model: Any,
+    chat: Chat,
+    asked: Sequence[Item],
+    *,
+    max_tokens: int,
+    batch_size: int = 16,
+    progress: Progress | None = None,
+    known: Mapping[str, str] | None = None,
+    each: Callable[[str, str], None] | None = None,
+) -> list[ItemResult]:
+    """Complete and score `asked`, in their order; `known` completions (by item) are not made again.
+
+    `each` gets every new completion, with its item's id, as it is finished. EvaluationError, before anything
+    is generated, for a prompt that is too long.
+    """
+    texts = dict(known or {})
+    new = [item for item in asked if item.id not in texts]
+    prompts = [chat.prompt(item.messages, item.tools) for item in new]
+    _check_fit(new, prompts, context_length(model))
+
+    def finished(position: int, text: str) -> None:
+        texts[new[position].id] = text
+        if each:
+            each(new[position].id, text)
+
+    generate(model, chat, prompts, max_tokens, batch_size=batch_size, progress=progress, each=finished)
+    return scored(asked, texts)
+
+
+def scored(asked: Sequence[Item], texts: Mapping[str, str]) -> list[ItemResult]:
+    """The results of items whose completions are known."""
+    return [ItemResult(item, texts[item.id], score(item, texts[item.id])) for item in asked]
 
 
 def accuracy(results: Sequence[ItemResult]) -> Accuracy:
-    """Exact tool calls over items that ask for some, and direct answers over items that ask for none."""
-    return Accuracy(_share(results, "call"), _share(results, "direct"))
+    """Exact tool calls over items that ask for some, direct answers over items that ask for none, answers."""
+    return Accuracy(_share(results, "call"), _share(results, "direct"), _share(results, "answer"))
 
 
 def tally(results: Sequence[ItemResult]) -> list[Tally]:
-    """All tool calls, those of each category, and direct answers; what is not asked for is left out."""
-    calls = [result for result in results if result.item.kind == "call"]
-    groups = {"all tool calls": calls}
-    for category in sorted({result.item.category for result in calls}):
-        groups[category or "no category"] = [one for one in calls if one.item.category == category]
+    """Tool calls and answers, all and by category, and direct answers; what is not asked for is left out."""
+    groups: dict[str, list[ItemResult]] = {}
+    for kind, name in (("call", "all tool calls"), ("answer", "all answers")):
+        group = [result for result in results if result.item.kind == kind]
+        groups[name] = group
+        for category in sorted({result.item.category for result in group}):
+            mine = [one for one in group if one.item.category == category]
+            groups.setdefault(category or "no category", []).extend(mine)
     groups["direct answers"] = [result for result in results if result.item.kind == "direct"]
     return [_tally(name, group) for name, group in groups.items() if group]
 
@@ -98,8 +135,8 @@ def _tally(name: str, results: Sequence[ItemResult]) -> Tally:
 
 
 def _share(results: Sequence[ItemResult], kind: str) -> float | None:
-    right = [result.score.right for result in results if result.item.kind == kind]
-    return sum(right) / len(right) if right else None
+    values = [result.score.value for result in results if result.item.kind == kind]
+    return sum(values) / len(values) if values else None
 
 
 def check_rows(rows: Iterable[Row], chat: Chat) -> int:

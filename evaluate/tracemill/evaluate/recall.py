@@ -1,7 +1,7 @@
-"""Evaluations that were made before: what the warehouse remembers need not be generated again.
+"""Evaluations that were made before, or broken off: what was generated need not be generated again.
 
-In: the home and what is to be evaluated. Out: results. Completions are remembered as text and scored anew, so
-a change in scoring reaches them too. An evaluation is named by everything that decides what is generated.
+In: the home and what is to be evaluated. Out: results. Completions are kept as text and scored anew, so a
+change in scoring reaches them too. An evaluation is named by everything that decides what is generated.
 """
 
 from __future__ import annotations
@@ -17,11 +17,19 @@ from pydantic import TypeAdapter
 
 from tracemill.evaluate.evaluation import Suite, identity, remember, score_model
 from tracemill.evaluate.generate import Progress
-from tracemill.evaluate.holdout import ItemResult
-from tracemill.evaluate.items import items
+from tracemill.evaluate.holdout import ItemResult, scored
 from tracemill.evaluate.live import Limits, LiveTask, run_live
 from tracemill.evaluate.live_results import LiveResult
-from tracemill.evaluate.scoring import score
+from tracemill.evaluate.report import turn_text
+from tracemill.evaluate.results import (
+    Header,
+    StoredItem,
+    is_finished,
+    known_texts,
+    stored_item,
+    streaming,
+    write_results,
+)
 from tracemill.tracer.home import Home
 from tracemill.train.adapter import Adapter, code_sha256
 from tracemill.train.base import BaseModel
@@ -35,14 +43,36 @@ LIVE_RESULT = TypeAdapter(LiveResult)
 def score_once(
     home: Home, suite: Suite, base: BaseModel, adapter: Adapter | None, progress: Progress | None = None
 ) -> list[ItemResult]:
-    """Results on `suite`: scored from remembered completions, else generated and remembered."""
-    asked = items(suite.rows())
-    known = _remembered(home, identity(suite, base, adapter), "generated")
+    """Results on `suite`: what is on disk is scored anew, the rest generated, each put on disk as it is made.
+
+    The warehouse remembers it once; the result file is written in any case.
+    """
+    asked, name = suite.items(), identity(suite, base, adapter)
+    known = known_texts(home, name)
+    header = Header(
+        evaluation=name,
+        suite=suite.name,
+        suite_sha256=suite.digest,
+        base=base.name,
+        base_sha256=base.digest,
+        adapter=adapter.path.name if adapter else None,
+        adapter_sha256=adapter.card["weights_sha256"] if adapter else None,
+        max_tokens=suite.max_tokens,
+    )
+    new = not is_finished(home, name)
     if all(item.id in known for item in asked):
-        return [ItemResult(item, known[item.id], score(item, known[item.id])) for item in asked]
-    results = score_model(suite, base, adapter, progress)
-    remember(home, suite, base, adapter, results)
+        results = scored(asked, known)
+    else:
+        with streaming(home, name) as each:
+            results = score_model(suite, base, adapter, progress, known, each)
+    path = write_results(home, header, _stored(results))
+    if new:
+        remember(home, suite, base, adapter, results, path=str(path))
     return results
+
+
+def _stored(results: Sequence[ItemResult]) -> list[StoredItem]:
+    return [stored_item(one.item, one.text, one.score, turn_text(one.item.expected)) for one in results]
 
 
 def live_once(

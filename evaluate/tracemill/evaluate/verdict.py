@@ -31,13 +31,26 @@ class Verdict:
     reason: str
 
 
-def judge(test: PairedTest, gain: Interval, direct_change: float | None, detectable: float | None) -> Verdict:
-    """Weigh a comparison; `direct_change` is None where no direct answer was asked for."""
+def judge(
+    test: PairedTest,
+    gain: Interval,
+    direct_change: float | None,
+    detectable: float | None,
+    *,
+    what: str = "exact tool calls",
+    several: int = 1,
+) -> Verdict:
+    """Weigh a comparison; `direct_change` is None where no direct answer was asked for.
+
+    `what` was compared; the p value is corrected for being one of `several`.
+    """
     found = test.p < ALPHA
     evidence = (
-        f"{points(gain.estimate)} points of exact tool calls "
+        f"{points(gain.estimate)} points of {what} "
         f"(95% interval {points(gain.low)} to {points(gain.high)}), "
         f"{test.gained} sessions gained and {test.lost} lost of {test.n}, {p_value(test.p)}"
+        + f" (corrected for {several} comparisons)"
+        * (several > 1)
     )
     if found and test.gained < test.lost:
         return Verdict("worse", f"The adapter loses: {evidence}.")

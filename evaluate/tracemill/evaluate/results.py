@@ -1,0 +1,210 @@
+"""Result files: an evaluation on disk, written while it runs and whole at its end.
+
+In: completions as they are made, then the scored items. Out: `cache/evaluations/<id>.jsonl`, a header and an
+item a line, the same bytes for the same evaluation; while it runs `<id>.part`, from which a killed evaluation
+goes on. A file of another version is refused, not guessed at.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+from pydantic import TypeAdapter, ValidationError
+
+from tracemill.evaluate.errors import EvaluationError
+from tracemill.evaluate.items import Item, Kind
+from tracemill.evaluate.scoring import Score
+from tracemill.tracer.home import Home
+
+VERSION = 1
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Header:
+    """What was evaluated: `adapter` is None for the base alone; hashes are SHA-256."""
+
+    evaluation: str
+    suite: str
+    suite_sha256: str
+    base: str
+    base_sha256: str
+    adapter: str | None
+    adapter_sha256: str | None
+    max_tokens: int
+
+    @property
+    def name(self) -> str:
+        """The model, as a person names it."""
+        return self.adapter or Path(self.base).name
+
+
+@dataclass(frozen=True)
+class StoredItem:
+    """An item, what was written for it, and its score; `asked` is what the user said last."""
+
+    id: str
+    session_id: str
+    category: str
+    kind: Kind
+    source: str
+    hash: str
+    asked: str
+    expected: str
+    text: str
+    score: Score
+
+
+@dataclass(frozen=True)
+class Stored:
+    """An evaluation as its file holds it."""
+
+    header: Header
+    items: list[StoredItem]
+
+
+def folder(home: Home) -> Path:
+    """Where result files are."""
+    return home.root / "cache" / "evaluations"
+
+
+def stored_item(item: Item, text: str, score: Score, expected: str) -> StoredItem:
+    """What a result file keeps of an item."""
+    asked = next((one["content"] for one in reversed(item.messages) if one["role"] == "user"), "")
+    return StoredItem(
+        item.id,
+        item.session_id,
+        item.category,
+        item.kind,
+        item.source,
+        item.digest,
+        _whole(asked),
+        _whole(expected),
+        _whole(text),
+        score,
+    )
+
+
+def _whole(text: str) -> str:
+    """Without lone surrogates, which UTF-8 does not know."""
+    return text.encode("utf-8", "replace").decode()
+
+
+def is_finished(home: Home, evaluation: str) -> bool:
+    """Whether there is a result file of it."""
+    return _file(home, evaluation).exists()
+
+
+def known_texts(home: Home, evaluation: str) -> dict[str, str]:
+    """Completions that are on disk already, by item, of a finished or of a killed evaluation."""
+    texts: dict[str, str] = {}
+    for file in (_file(home, evaluation), _part(home, evaluation)):
+        try:
+            lines = file.read_bytes().split(b"\n")
+        except OSError:
+            continue
+        for line in lines:
+            try:
+                value = json.loads(line)
+            except ValueError:
+                continue  # the torn last line of a killed process
+            if isinstance(value, dict) and "id" in value and "text" in value:
+                texts[value["id"]] = value["text"]
+    return texts
+
+
+@contextmanager
+def streaming(home: Home, evaluation: str) -> Generator[Callable[[str, str], None]]:
+    """A function that puts a completion (item, text) on disk before it returns."""
+    home.ensure(folder(home))
+    file = os.open(_part(home, evaluation), os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o600)
+
+    def add(item: str, text: str) -> None:
+        # The first break ends a line that a killed process tore.
+        os.write(file, f"\n{json.dumps({'id': item, 'text': text})}\n".encode())
+
+    try:
+        yield add
+    except OSError as error:
+        raise EvaluationError(
+            f"Cannot write to {folder(home)}: {error.strerror}; make room, then run it again: it goes on."
+        ) from error
+    finally:
+        os.close(file)
+
+
+def write_results(home: Home, header: Header, items: Sequence[StoredItem]) -> Path:
+    """Write the result file, whole or not at all, for the user alone, and drop what was streamed."""
+    home.ensure(folder(home))
+    path = _file(home, header.evaluation)
+    handle, draft = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(json.dumps({"version": VERSION, **asdict(header)}) + "\n")
+            file.writelines(json.dumps(asdict(item)) + "\n" for item in items)
+        Path(draft).replace(path)
+    except BaseException as error:
+        Path(draft).unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise EvaluationError(
+                f"Cannot write {path}: {error.strerror}; make room, run it again."
+            ) from error
+        raise
+    _part(home, header.evaluation).unlink(missing_ok=True)
+    return path
+
+
+def read_results(path: Path) -> Stored:
+    """Read a result file; EvaluationError for one of another version, or that is none."""
+    try:
+        first, *lines = path.read_text("utf-8").splitlines()
+        header = json.loads(first)
+    except (OSError, ValueError) as error:
+        told = error.strerror if isinstance(error, OSError) else "it does not begin with the line of one"
+        raise EvaluationError(f"{path} is no result file: {told}; `tracemill evaluate` makes one.") from error
+    version = cast("Mapping[str, Any]", header).get("version") if isinstance(header, dict) else None
+    if version != VERSION:
+        raise EvaluationError(
+            f"{path} is a result file of version {version}, and this is version {VERSION}: evaluate again."
+        )
+    try:
+        found = _HEADER.validate_python({key: one for key, one in header.items() if key != "version"})
+        return Stored(found, [_ITEM.validate_json(line) for line in lines])
+    except ValidationError as error:
+        told = error.errors()[0]
+        raise EvaluationError(
+            f"{path} is damaged ({'.'.join(map(str, told['loc']))}: {told['msg']}); evaluate again."
+        ) from error
+
+
+def headers(home: Home) -> list[tuple[Path, Header]]:
+    """The result files of a home that can be read, newest first."""
+    files = sorted(folder(home).glob("*.jsonl"), key=lambda file: (-file.stat().st_mtime, file.name))
+    found: list[tuple[Path, Header]] = []
+    for file in files:
+        with file.open(encoding="utf-8") as lines:
+            try:
+                first = json.loads(lines.readline())
+                if first.pop("version") == VERSION:
+                    found.append((file, _HEADER.validate_python(first)))
+            except (ValueError, KeyError, AttributeError):
+                continue
+    return found
+
+
+_HEADER, _ITEM = TypeAdapter(Header), TypeAdapter(StoredItem)
+
+
+def _file(home: Home, evaluation: str) -> Path:
+    return folder(home) / f"{evaluation}.jsonl"
+
+
+def _part(home: Home, evaluation: str) -> Path:
+    return folder(home) / f"{evaluation}.part"
