@@ -16,8 +16,8 @@ from typing import Any
 from scipy import stats
 
 START = 5
-"""Steps whose mean loss is where a run starts."""
-DIVERGED = 2.0
+"""Steps of which the lowest loss is where a run starts: a rate far too high may spoil it in the second."""
+DIVERGED = 3.0
 """Times its start that a loss must exceed to count as diverging."""
 LONG = 10
 """Steps in a row that it must."""
@@ -111,14 +111,13 @@ def over(
 
 
 def diverged(losses: Sequence[float]) -> bool:
-    """Whether the last LONG losses are all over DIVERGED times those of the first START steps.
+    """Whether the last LONG losses are all over DIVERGED times where the run started.
 
-    One batch may be far harder than another; a run of them that are all twice as hard as the untrained model
-    found the first ones is a rate too high.
+    One batch may be far harder than another; so many in a row that are is a rate too high.
     """
     if len(losses) < START + LONG:
         return False
-    return min(losses[-LONG:]) > DIVERGED * fmean(losses[:START])
+    return min(losses[-LONG:]) > DIVERGED * min(losses[:START])
 
 
 def half_width(score: float, n: int) -> float:
