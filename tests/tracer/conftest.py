@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from acp_wire import Start, wires
 from tracemill.tracer.home import Home
 from tracemill.tracer.spool import read_events, spool_files
 from witness import Witness
@@ -133,3 +134,10 @@ def shared_architecture() -> Callable[[], dict[str, set[str]]]:
         return {kind: set(re.findall(r"\b([a-z]\w*)\b", row)) for kind, row in required}
 
     return read
+
+
+@pytest.fixture
+def start(home: Home, tracer_folder: Path) -> Iterator[Start]:
+    """Starts a tee around an agent, a Python program."""
+    with wires(home, tracer_folder) as starting:
+        yield starting

@@ -32,7 +32,7 @@ class Inside:
         metadata = {"acp_session": acp_session, "process": {**PROCESS, **process}}
         self.events: list[Any] = [
             events.session(
-                name, agent="coder", project="/work", source="pydantic-ai", metadata=metadata, ts=1000.0
+                name, agent="coder", project="/project", source="pydantic-ai", metadata=metadata, ts=1000.0
             )
         ]
 
