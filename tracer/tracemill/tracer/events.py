@@ -68,6 +68,7 @@ __all__ = [
     "message",
     "new_id",
     "outcome",
+    "permission",
     "plan",
     "request",
     "response",
@@ -344,6 +345,25 @@ def feedback(
         **_given(source=source),
     }
     return cast("FeedbackEvent", _stamp("feedback", id, ts, fields))
+
+
+def permission(
+    session_id: str, call_id: str, kind: str, *, id: str | None = None, ts: float | None = None
+) -> FeedbackEvent | None:
+    """Somebody allowed a call or rejected it: `kind` is ACP's, such as allow_once. None for any other."""
+    score = {"allow": 1, "reject": -1}.get(kind.partition("_")[0])
+    if score is None:
+        return None
+    return feedback(
+        session_id,
+        target="tool_call",
+        target_id=call_id,
+        score=score,
+        note=kind,
+        source="permission",
+        id=id,
+        ts=ts,
+    )
 
 
 def outcome(

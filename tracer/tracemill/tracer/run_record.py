@@ -138,18 +138,9 @@ class RunRecord:
 
     def permission(self, call: Call, kind: str) -> None:
         """Somebody allowed a call or rejected it: `kind` is ACP's, such as allow_once or reject_always."""
-        score = {"allow": 1, "reject": -1}.get(kind.partition("_")[0])
-        if score is not None:
-            self._journal.spool.write(
-                events.feedback(
-                    self.session_id,
-                    target="tool_call",
-                    target_id=call.call_id,
-                    score=score,
-                    note=kind,
-                    source="permission",
-                )
-            )
+        event = events.permission(self.session_id, call.call_id, kind)
+        if event is not None:
+            self._journal.spool.write(event)
 
     def call_is_over(self, part: ToolCallPart) -> bool:
         """Whether the record of this call is complete already."""

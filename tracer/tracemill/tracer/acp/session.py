@@ -222,25 +222,16 @@ class EditorSession:
 
     def decide(self, ts: float, params: Object, result: Object) -> Told:
         """The answer to it: to cancel is to decide nothing."""
-        kind = option_chosen(params, result)
-        score = {"allow": 1, "reject": -1}.get(kind.partition("_")[0])
         call = self._calls.get(as_text(as_object(params.get("toolCall")).get("toolCallId")))
         if call is None:
             return []
         call.cancelled = as_object(result.get("outcome")).get("outcome") == "cancelled"
-        if score is None:
+        kind = option_chosen(params, result)
+        decision = events.permission(self.session_id, call.call_id, kind, ts=ts)
+        if decision is None:
             return []
         self._connection.counts["decisions"] += 1
-        call.rejected = score < 0
-        decision = events.feedback(
-            self.session_id,
-            target="tool_call",
-            target_id=call.call_id,
-            score=score,
-            note=kind,
-            source="permission",
-            ts=ts,
-        )
+        call.rejected = decision["score"] < 0
         return [decision]
 
     def _call(self, ts: float, news: Object) -> EditorCall | None:
