@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from typing import Any
 
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from planted_secrets import SHAPES, Maker
 from tracemill.tracer import Redactor
 from tracemill.tracer.detect import Detector
+from tracemill.tracer.messages import spelled
 from tracemill.tracer.named_secrets import CONTEXT_HINTS
 from tracemill.tracer.secret_patterns import RULES
 
@@ -124,6 +126,37 @@ def test_ordinary_texts_are_cleared() -> None:
     assert LOOK.clears("from tests.curate import test_something_with_a_very_long_name_indeed\n@property\n")
     assert LOOK.clears('{"path":"src/module.py","limit":200}', is_json=True)
     assert LOOK.clears("größer als die Straße: 日本")
+
+
+def test_hashes_and_ids_are_cleared() -> None:
+    assert LOOK.clears("commit 9fceb02d0ae598e95dc970b74767f19372d61af8")
+    assert LOOK.clears('{"id":"call_0a1b2c3d4e5f60718293a4b5","path":"src/module.py"}', is_json=True)
+
+
+def test_base64_of_a_secret_is_not_cleared_behind_an_escape() -> None:
+    hidden = base64.b64encode(b"password=hunter2x-9abc").decode()
+    for text in (hidden, f"a\n{hidden}", f"{hidden} \u00e9"):
+        assert closely(text) != text
+        assert not LOOK.clears(text)
+        assert not LOOK.clears(json.dumps({"text": text}, ensure_ascii=False), is_json=True)
+
+
+@settings(max_examples=300)
+@given(TEXTS, st.lists(st.tuples(TEXTS, VALUES), max_size=3))
+def test_answers_with_calls_are_redacted_the_same_at_one_look(content: str, calls: list[Any]) -> None:
+    message: Any = {
+        "role": "assistant",
+        "content": content,
+        "tool_calls": [
+            {"id": f"call_{n}", "name": name, "arguments": arguments}
+            for n, (name, arguments) in enumerate(calls)
+        ],
+    }
+    slow = Redactor(ENVIRONMENT)
+    slow.detector.look = _Closely()  # pyright: ignore[reportAttributeAccessIssue]
+    assert Redactor(ENVIRONMENT).redact_message(message, "", spelled(message)[1]) == slow.redact_message(
+        message
+    )
 
 
 def test_what_cannot_be_written_as_utf8_is_looked_at_closely() -> None:

@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 from tracemill.tracer import Home, Message, Spool, events, message_id, read_events, spool_files
+from tracemill.tracer.spool import encode
 
 USER: Message = {"role": "user", "content": "hello"}
 
@@ -315,3 +316,28 @@ def test_every_kind_has_the_fields_of_the_architecture(
         session = set() if kind in ("message", "toolset") else {"session_id"}
         assert fields == common | session | documented[kind], kind
     assert documented.keys() == events.FIELDS.keys()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {
+            "role": "tool",
+            "tool_call_id": "c1",
+            "name": "read",
+            "content": 'a "b"\\ \n\t é % %s 日本 \x00\x7f',
+        },
+        {"role": "user", "content": ""},
+        {
+            "role": "assistant",
+            "content": "x",
+            "tool_calls": [{"id": "1", "name": "f", "arguments": {"b": 1.5}}],
+        },
+    ],
+)
+def test_the_line_of_a_message_is_that_of_its_event(home: Home, body: Message) -> None:
+    spool = Spool(home)
+    name = spool.message(body)
+    raw = only_file(home).read_bytes()
+    assert name == message_id(body)
+    assert raw == encode(events.message(body, name, ts=json.loads(raw)["ts"]))

@@ -175,15 +175,14 @@ def jsonable(value: object, *, keep_files: bool = False) -> Any:
     return _plain(to_jsonable_python(value, by_alias=True, bytes_mode="base64", fallback=repr), keep_files)
 
 
+_NAMES = frozenset({str})
 _FLAT = frozenset({str, int, bool, type(None)})
 
 
 def _is_flat(value: dict[Any, Any]) -> bool:
     """Whether an object is JSON already and not a file: that is how the arguments of most tools are."""
-    for name, item in value.items():
-        if type(name) is not str or type(item) not in _FLAT:
-            return False
-    return "kind" not in value  # which every file has
+    plain = _FLAT.issuperset(map(type, value.values())) and _NAMES.issuperset(map(type, value))
+    return plain and "kind" not in value  # which every file has
 
 
 def _plain(value: Any, keep_files: bool) -> Any:
@@ -207,6 +206,8 @@ def _request_messages(parts: Sequence[Any], keep_files: bool) -> Iterator[Messag
             yield {"role": "system", "content": part.content}
         elif kind == "user-prompt":
             yield _user_message(part.content, keep_files)
+        elif kind == "tool-return" and _is_text(part):
+            yield _tool_message(part, part.content)
         elif kind == "tool-return":
             text, part_files = part.model_response_str_and_user_content()
             files.extend(part_files)
@@ -217,6 +218,11 @@ def _request_messages(parts: Sequence[Any], keep_files: bool) -> Iterator[Messag
             yield {"role": "user", "content": part.model_response()}
     if files:
         yield _user_message(files, keep_files)
+
+
+def _is_text(part: Any) -> bool:
+    """Whether a model is sent the very text that a tool returned, which is the rule."""
+    return type(part.content) is str and getattr(part, "outcome", "success") == "success"
 
 
 def _tool_message(part: Any, text: str) -> Message:

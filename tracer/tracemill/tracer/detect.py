@@ -7,15 +7,13 @@ word nor the path of a file.
 
 from __future__ import annotations
 
-import base64
-import binascii
 import json
 import os
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from tracemill.tracer.base64_texts import encoded
 from tracemill.tracer.first_look import FirstLook
 from tracemill.tracer.named_secrets import named
 from tracemill.tracer.personal_data import emails, home_names, own_home
@@ -58,9 +56,9 @@ class Detector:
     def _known(self) -> tuple[str, ...]:
         return (*self._values, *(self._own_home.names if self._own_home else ()))
 
-    def is_variable(self, text: str) -> bool:
-        """Whether a text is the value of a secret variable."""
-        return text in self._variables
+    def is_variable(self, *texts: str) -> bool:
+        """Whether one of some texts is the value of a secret variable."""
+        return not self._variables.isdisjoint(texts)
 
     def find(self, text: str) -> list[Span]:
         """What must be replaced in a text."""
@@ -104,26 +102,7 @@ def _secrets(text: str) -> Iterator[Span]:
     runs = long_runs(text)
     yield from tokens(text, runs)
     yield from named(text)
-    yield from _encoded(text, runs)
-
-
-_BASE64 = re.compile(r"[A-Za-z0-9+/_-]{24,}=*")
-_ALPHANUMERIC = re.compile(r"[A-Za-z0-9]{20}")
-
-
-def _encoded(text: str, runs: str) -> Iterator[Span]:
-    """The places of base64 that stands for a text with secrets."""
-    if not _ALPHANUMERIC.search(runs):
-        return
-    for match in _BASE64.finditer(text):
-        try:
-            bare = match[0].rstrip("=")
-            whole = bare + "=" * (-len(bare) % 4)
-            plain = base64.b64decode(whole, "-_" if "-" in whole or "_" in whole else None, True).decode()
-        except (binascii.Error, UnicodeDecodeError):
-            continue
-        if any(tokens(plain, long_runs(plain))) or any(named(plain)):
-            yield Span(match.start(), match.end(), "base64")
+    yield from encoded(text, runs)
 
 
 def _touches(span: Span, others: list[Span]) -> bool:

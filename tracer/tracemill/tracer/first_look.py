@@ -12,11 +12,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from tracemill.tracer.base64_texts import encoded, may_be_encoded
 from tracemill.tracer.literals import Matches
 from tracemill.tracer.named_secrets import CONTEXT_HINTS
 from tracemill.tracer.personal_data import HOME_HINTS
 from tracemill.tracer.secret_names import WORDS
-from tracemill.tracer.secret_patterns import RUN, TEXT_HINTS, long_runs
+from tracemill.tracer.secret_patterns import RUN, TEXT_HINTS, long_runs, may_be_token, tokens
 
 # The rest of such a context holds one of the words, or the @ of a URL with a password.
 _TOLD_OTHERWISE = ("://", ":\\/\\/", "--", "login ", "env ", "sshpass", "password '")
@@ -50,4 +51,15 @@ class FirstLook:
         """Whether nothing is to be found in a text, or in the value that JSON text of ours stands for."""
         if not is_json and "\\" in text and text[:1] in ("{", "[", '"'):
             return False
-        return not self._anything(text) or not (self._but_runs(text) or long_runs(text))
+        if not self._anything(text):
+            return True
+        if self._but_runs(text):
+            return False
+        # Hashes and the ids of calls are long runs too: of these only tokens and base64 count.
+        runs = long_runs(text)
+        if not runs:
+            return True
+        if is_json and "\\" in text:
+            # What follows an escape would be read as one with it.
+            return not (may_be_token(runs) or may_be_encoded(runs))
+        return not (may_be_token(runs) and any(tokens(text, runs))) and not any(encoded(text, runs))

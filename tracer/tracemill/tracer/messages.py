@@ -8,9 +8,11 @@ so the same message recorded twice is one row, wherever it was recorded.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from collections.abc import Callable, Sequence
+from operator import itemgetter
 from typing import Any, Literal, TypedDict, cast
 
 Role = Literal["system", "user", "assistant", "tool"]
@@ -85,6 +87,8 @@ def compact_json(*, sort_keys: bool = False) -> Callable[[object], str]:
 
 
 _canonical = compact_json(sort_keys=True)
+_compact = compact_json()
+_quoted: Callable[[Any], str] = json.encoder.encode_basestring
 
 
 def canonical_json(value: object) -> bytes:
@@ -94,7 +98,36 @@ def canonical_json(value: object) -> bytes:
 
 def content_id(value: object) -> str:
     """The first 32 hex digits of the SHA-256 of the canonical JSON of `value`."""
-    return hashlib.sha256(canonical_json(value)).hexdigest()[:32]
+    return named_by(_canonical(value))
+
+
+def spelled(message: Message) -> tuple[str, str]:
+    """A message as JSON without spaces, its fields as they come, and its canonical JSON.
+
+    Most messages are texts, of which each is written once for both.
+    """
+    try:
+        texts = tuple(map(_quoted, message.values()))
+    except TypeError:  # something else than texts
+        return _compact(message), _canonical(message)
+    as_they_come, in_order, pick = _forms(tuple(message))
+    return as_they_come % texts, in_order % pick(texts)
+
+
+@functools.lru_cache(maxsize=64)
+def _forms(names: tuple[str, ...]) -> tuple[str, str, Callable[[tuple[str, ...]], tuple[str, ...]]]:
+    """JSON of an object with these fields, places in it for their texts; and the canonical one."""
+    places = sorted(range(len(names)), key=names.__getitem__)
+    return _form(names), _form([names[place] for place in places]), itemgetter(*places)
+
+
+def _form(names: Sequence[str]) -> str:
+    return "{" + ",".join(_quoted(name).replace("%", "%%") + ":%s" for name in names) + "}"
+
+
+def named_by(canonical: str) -> str:
+    """The name of what has this canonical JSON."""
+    return hashlib.sha256(canonical.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
 def message_id(message: Message) -> str:

@@ -7,7 +7,6 @@ got and what it really returned, to the run's record. Other capabilities may cha
 
 from __future__ import annotations
 
-import functools
 import time
 from abc import abstractmethod
 from collections.abc import Awaitable, Callable
@@ -164,14 +163,20 @@ class RecordedTools(AbstractCapability[Any]):
             with Executing(run, call, self._spare):
                 result = await handler(arguments)
         except BaseException as error:
-            self._spare(self._finish, run, call, started, functools.partial(failure, error))
+            self._spare(self._failed, run, call, started, error)
             raise
-        self._spare(self._finish, run, call, started, functools.partial(self._succeeded, call, result))
+        self._spare(self._succeeded, run, call, started, result)
         return result
 
-    def _finish(self, run: RunRecord, call: Call, started: float, judge: Callable[[], Verdict]) -> None:
+    def _failed(self, run: RunRecord, call: Call, started: float, error: BaseException) -> None:
         latency = round((time.perf_counter() - started) * 1000, 3)
-        verdict = judge()
+        verdict = failure(error)
+        verdict.latency_ms = latency
+        run.call_ends(call, verdict)
+
+    def _succeeded(self, run: RunRecord, call: Call, started: float, result: Any) -> None:
+        latency = round((time.perf_counter() - started) * 1000, 3)
+        verdict = call.returned or self._success(result)
         verdict.latency_ms = latency
         run.call_ends(call, verdict)
 
@@ -191,9 +196,6 @@ class RecordedTools(AbstractCapability[Any]):
 
     def _arguments(self, part: ToolCallPart, arguments: Any) -> Any:
         return named(part, self._jsonable(arguments))
-
-    def _succeeded(self, call: Call, result: Any) -> Verdict:
-        return call.returned or self._success(result)
 
     def _success(self, result: Any) -> Verdict:
         # A tool may wrap what it returns to add content for the model; the result is what it wrapped.

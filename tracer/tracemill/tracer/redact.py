@@ -44,7 +44,8 @@ of ids are looked at apart."""
 _ID_FIELDS = frozenset(("id", "previous"))
 """Fields of an event that hold ids; so do those whose names end in `_id`."""
 _KINDS_OF_ROWS = frozenset(("dataset", "dataset_rows"))
-_OWN_ID = re.compile("[0-9a-f]{32}")
+_OWN_IDS = re.compile("[0-9a-f]*")
+_OWN_LENGTH = frozenset((32,))
 _PLAIN_ID = re.compile("[A-Za-z0-9_-]{1,64}")
 _SCHEMA_VALUES = frozenset(("default", "const", "enum", "example", "examples"))
 _TOLD_BY_NAME = frozenset(("password", "token", "url-password", "authorization", "option"))
@@ -92,14 +93,20 @@ class Redactor:
         """A JSON value without secrets, in its strings and in its field names; the rest as it is."""
         return self.session(session_id).redact(value)
 
-    def redact_message(self, message: Message, session_id: str = "") -> Message:
-        """A message without secrets; its role stays, and ids of tool calls where they hold none."""
-        return self.session(session_id).redact_message(message)
+    def redact_message(self, message: Message, session_id: str = "", written: str | None = None) -> Message:
+        """A message without secrets; its role stays, and ids of tool calls where they hold none.
 
-    def redact_event(self, event: Mapping[str, Any]) -> dict[str, Any]:
-        """An event without secrets; bodies that are named by content are already clean."""
+        `written` is its JSON, where the caller has it. The very message where it has no secrets.
+        """
+        return self.session(session_id).redact_message(message, written)
+
+    def redact_event(self, event: dict[str, Any]) -> dict[str, Any]:
+        """An event without secrets; bodies that are named by content are already clean.
+
+        The very event where it has no secrets.
+        """
         if event["kind"] in ("message", "toolset"):
-            return dict(event)
+            return event
         return self.session(event.get("session_id", "")).redact_event(event)
 
     def text(self, text: str, session_id: str = "") -> str:
@@ -137,18 +144,30 @@ class SessionRedactor:
         """See `Redactor.redact`."""
         return self._settled(self._value, value)
 
-    def redact_message(self, message: Message) -> Message:
-        """See `Redactor.redact_message`; the very message where it has no secrets."""
+    def redact_message(self, message: Message, written: str | None = None) -> Message:
+        """See `Redactor.redact_message`."""
+        if "tool_calls" in message and self._clears_calls(message, written):
+            return message
         return message if self._clears_message(message) else self._settled(self._message, message)
 
-    def redact_event(self, event: Mapping[str, Any]) -> dict[str, Any]:
+    def redact_event(self, event: dict[str, Any]) -> dict[str, Any]:
         """See `Redactor.redact_event`."""
-        clean = dict(event)
-        return clean if self._clears_event(clean) else self._settled(self._event, clean)
+        return event if self._clears_event(event) else self._settled(self._event, event)
 
     def text(self, text: str) -> str:
         """See `Redactor.text`."""
         return self._settled(self._text, text)
+
+    def _clears_calls(self, message: Message, written: str | None) -> bool:
+        """Whether one look at a whole answer shows that neither it nor its calls have secrets."""
+        if written is None or self._learned or not self._detector.look.clears(written, is_json=True):
+            return False
+        for call in message.get("tool_calls", ()):
+            # Each will be asked for again when the call starts.
+            if _PLAIN_ID.fullmatch(call["id"]):
+                self._harmless.add(call["id"])
+            self._harmless.add(call["name"])
+        return True
 
     def _clears_message(self, message: Message) -> bool:
         """Whether one look shows that a message has no secrets."""
@@ -169,22 +188,25 @@ class SessionRedactor:
 
     def _clears_event(self, event: dict[str, Any]) -> bool:
         """Whether one look shows that an event has no secrets."""
-        harmless, is_variable = self._harmless.texts, self._detector.is_variable
-        for name, is_id in _fields_to_clean(tuple(event)):
+        ids, texts = _fields_to_clean(tuple(event))
+        if not self._clears_ids([event[name] for name in ids]):
+            return False
+        for name in texts:
             item = event[name]
-            if item is None:
-                continue
-            if not is_id:
-                if not self._clears(item):
-                    return False
-            elif type(item) is not str or not (
-                item in harmless
-                # Most are our own, which are known at a glance.
-                or (len(item) == 32 and _OWN_ID.fullmatch(item) and not is_variable(item))
-                or self._clears_id(item)
-            ):
+            if item is not None and not self._clears(item):
                 return False
         return event["kind"] not in _KINDS_OF_ROWS
+
+    def _clears_ids(self, ids: list[Any]) -> bool:
+        known = self._harmless.texts
+        strange = [id for id in ids if id is not None and (type(id) is not str or id not in known)]
+        # Most are our own, which are known at a glance.
+        try:
+            if _are_our_own(strange) and not self._detector.is_variable(*strange):
+                return True
+        except TypeError:  # no text
+            return False
+        return all(map(self._clears_id, strange))
 
     def _clears_id(self, id: Any) -> bool:
         return type(id) is str and _clean_id(id, self._detector, self._harmless) == id
@@ -218,8 +240,11 @@ class SessionRedactor:
 
     def _event(self, event: dict[str, Any]) -> dict[str, Any]:
         clean = dict(event)
-        for name, is_id in _fields_to_clean(tuple(event)):
-            clean[name] = self._id(event[name]) if is_id else self._value(event[name])
+        ids, texts = _fields_to_clean(tuple(event))
+        for name in ids:
+            clean[name] = self._id(event[name])
+        for name in texts:
+            clean[name] = self._value(event[name])
         if event["kind"] in _KINDS_OF_ROWS and isinstance(event.get("rows"), list):
             clean["rows"] = [self._row(row) for row in event["rows"]]
         return clean
@@ -382,20 +407,24 @@ class SessionRedactor:
 
 
 @functools.lru_cache(maxsize=128)
-def _fields_to_clean(names: tuple[str, ...]) -> tuple[tuple[str, bool], ...]:
-    """The fields of a kind of event that hold text or ids, and whether it is ids."""
-    return tuple(
-        (name, name in _ID_FIELDS or name.endswith("_id")) for name in names if name not in _FIXED_FIELDS
-    )
+def _fields_to_clean(names: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The fields of a kind of event that hold ids, and those that hold text."""
+    told = [name for name in names if name not in _FIXED_FIELDS]
+    ids = tuple(name for name in told if name in _ID_FIELDS or name.endswith("_id"))
+    return ids, tuple(name for name in told if name not in ids)
+
+
+def _are_our_own(ids: list[str]) -> bool:
+    """Whether nothing but a secret of the environment looks like one of these."""
+    return _OWN_IDS.fullmatch("".join(ids)) is not None and _OWN_LENGTH.issuperset(map(len, ids))
 
 
 def _clean_id(id: str, detector: Detector, harmless: Harmless) -> str:
     if id in harmless.texts:
         return id
-    # Most ids are our own, and nothing but a secret of the environment looks like one.
-    if len(id) == 32 and _OWN_ID.fullmatch(id):
+    if _are_our_own([id]):
         return _other_id(id) if detector.is_variable(id) else id
-    if detector.find(id):
+    if not detector.look.clears(id) and detector.find(id):
         return _other_id(id)
     if _PLAIN_ID.fullmatch(id):
         harmless.add(id)

@@ -302,6 +302,11 @@ def long_runs(text: str) -> str:
     return " ".join([run for run in apart if len(run) >= _SHORTEST and _NO_NAME.search(run)])
 
 
+def may_be_token(runs: str) -> bool:
+    """Whether one of these `long_runs` may be a token, or hold one."""
+    return _has_run_hint(runs)
+
+
 def tokens(text: str, runs: str) -> Iterator[Span]:
     """The keys and tokens in a text with these `long_runs`, rule by rule."""
     if len(text) < _SHORTEST:

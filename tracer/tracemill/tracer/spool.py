@@ -33,7 +33,7 @@ from tracemill.tracer import events
 from tracemill.tracer.errors import TracemillError
 from tracemill.tracer.forgotten import forgotten_sessions
 from tracemill.tracer.home import Home
-from tracemill.tracer.messages import Message, Tool, compact_json, message_id, toolset_id
+from tracemill.tracer.messages import Message, Tool, compact_json, named_by, spelled, toolset_id
 from tracemill.tracer.redact import Redactor
 
 logger = logging.getLogger("tracemill")
@@ -87,14 +87,14 @@ class Spool:
         One of a session that was forgotten is let go.
         """
         fields = cast("dict[str, Any]", event)
-        return self._write(fields, fields.get("session_id"))
-
-    def _write(self, event: dict[str, Any], session_id: str | None) -> bool:
         try:
-            line = encode(self.redactor.redact_event(event))
+            line = encode(self.redactor.redact_event(fields))
         except Exception as error:
             self._let_go(error)
             return False
+        return self._write(line, fields.get("session_id"))
+
+    def _write(self, line: bytes, session_id: str | None) -> bool:
         lines = self._waiting.lines
         if lines is None:
             return self._put((line, session_id))
@@ -150,12 +150,21 @@ class Spool:
 
     def message(self, body: Message, session_id: str = "") -> str:
         """Write a message unless this file has it, and return the id of its redacted form in a session."""
-        original = session_id, message_id(body)
+        as_it_is, canonical = spelled(body)
+        original = session_id, named_by(canonical)
         known = self._known(original)
         if known is None:
-            redacted = self.redactor.redact_message(body, session_id)
-            name = original[1] if redacted is body else message_id(redacted)
-            known = self._write_body(original, cast("dict[str, Any]", events.message(redacted, name)), name)
+            redacted = self.redactor.redact_message(body, session_id, canonical)
+            name = original[1]
+            if redacted is not body:
+                as_it_is, canonical = spelled(redacted)
+                name = named_by(canonical)
+            # The line of `events.message`, made of the JSON that is there already.
+            line = (
+                f'{{"v":{events.VERSION},"id":"message-{name}","ts":{time.time()!r},"kind":"message",'
+                f'"message_id":"{name}","message":{as_it_is}}}\n'
+            )
+            known = self._write_body(original, line, name)
         return known
 
     def toolset(self, tools: Sequence[Tool], session_id: str = "") -> str:
@@ -165,7 +174,8 @@ class Spool:
         if known is None:
             redacted = cast("list[Tool]", self.redactor.redact(list(tools), session_id))
             name = toolset_id(redacted)
-            known = self._write_body(original, cast("dict[str, Any]", events.toolset(redacted, name)), name)
+            line = _encode(events.toolset(redacted, name)) + "\n"
+            known = self._write_body(original, line, name)
         return known
 
     def forget_after_fork(self) -> None:
@@ -192,11 +202,11 @@ class Spool:
                 return None
             return found
 
-    def _write_body(self, original: tuple[str, str], event: dict[str, Any], name: str) -> str:
+    def _write_body(self, original: tuple[str, str], line: str, name: str) -> str:
         # Most bodies are the same in every session; the file has each of them once.
         known = name in self._bodies and self.standing() is not None
-        written = known or self._write(event, original[0])
-        if written and original[0] not in self._forgotten:
+        known = known or self._write(line.encode("utf-8", "replace"), original[0])
+        if known and original[0] not in self._forgotten:
             if len(self._names) >= BODIES_REMEMBERED:
                 # Those that turn up again are written again; that costs some bytes and changes nothing.
                 self._forget_bodies()
