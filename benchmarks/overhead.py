@@ -250,11 +250,16 @@ def verdict(tables: dict[str, list[Row]], growth: dict[str, dict[int, float]]) -
     least = min(of(name, "mlflow").mean / of(name, "tracemill").mean for name in WORKLOADS)
     flat = [growth["tracemill"][turns] for turns in LENGTHS]
     told = ", ".join(f"{median:,.0f} µs ({name})" for name, median in medians.items())
+    # A step of n calls costs a request and n calls: two kinds of steps tell both.
+    call = (10 * medians["batches"] - medians["steps"]) / 9
+    request = medians["steps"] - call
     return [
         f"Tracemill adds at the median {told} per tool call; wanted: at most {LIMIT_US} µs. "
         f"MLflow adds at least {least:.0f} times as much in the mean, for it does most when a run is over; "
         f"wanted: ten times. From {LENGTHS[0]} to {LENGTHS[-1]} "
-        f"turns Tracemill writes {min(flat):,.0f} to {max(flat):,.0f} bytes a turn.",
+        f"turns Tracemill writes {min(flat):,.0f} to {max(flat):,.0f} bytes a turn. "
+        f"Told apart by steps of one and of ten calls: {call:,.0f} µs for a tool call, {request:,.0f} µs for "
+        "a request with its answer.",
     ]
 
 
