@@ -87,3 +87,13 @@ def test_a_loss_that_is_no_number_stops_the_run(folder: Path, parts: list[Render
     settings = Settings(steps=10, learning_rate=float("inf"), layers=2)
     with pytest.raises(TrainError, match="at step 2; try a lower"):
         fit(load_base(folder), parts, settings, lambda: Judged(0.0, 4))
+
+
+def test_less_memory_at_once_gives_the_same_run(folder: Path, parts: list[Rendered]) -> None:
+    def losses(**knobs: Any) -> list[float]:
+        settings = Settings(steps=4, batch_size=4, learning_rate=1e-3, layers=2, checkpoints=1, **knobs)
+        return fit(load_base(folder), parts, settings, lambda: Judged(0.0, 4), valid=parts[:2]).losses
+
+    usual = losses()
+    for knobs in ({"batch_tokens": 150}, {"grad_checkpoint": True}):
+        assert losses(**knobs) == pytest.approx(usual, rel=1e-4)

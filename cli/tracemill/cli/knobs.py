@@ -48,6 +48,20 @@ BatchSize = Annotated[
         min=1, help="Sequences per step; by default 4, or 8 from 200 rows on.", rich_help_panel=LENGTH
     ),
 ]
+BatchTokens = Annotated[
+    int | None,
+    typer.Option(
+        min=1, rich_help_panel=LENGTH,
+        help="Most tokens at once: less memory, the same gradient; by default all of a step.",
+    ),
+]  # fmt: skip
+GradCheckpoint = Annotated[
+    bool | None,
+    typer.Option(
+        "--grad-checkpoint", rich_help_panel=LENGTH,
+        help="Compute states again instead of keeping them: less memory, slower.",
+    ),
+]  # fmt: skip
 Context = Annotated[
     int | None,
     typer.Option(

@@ -25,6 +25,8 @@ def train(
     steps: knobs.Steps = None,
     epochs: knobs.Epochs = None,
     batch_size: knobs.BatchSize = None,
+    batch_tokens: knobs.BatchTokens = None,
+    grad_checkpoint: knobs.GradCheckpoint = None,
     context: knobs.Context = None,
     learning_rate: knobs.LearningRate = None,
     schedule: knobs.ScheduleOption = None,
@@ -69,6 +71,7 @@ def train(
 
     options = {
         "model": model, "max_tokens": max_tokens, "steps": steps, "epochs": epochs, "batch_size": batch_size,
+        "batch_tokens": batch_tokens, "grad_checkpoint": grad_checkpoint,
         "context": context, "learning_rate": learning_rate, "schedule": schedule, "warmup": warmup,
         "weight_decay": weight_decay, "rank": rank, "scale": scale, "alpha": alpha, "dropout": dropout,
         "layers": _layers(layers), "modules": modules.split(",") if modules else None, "dora": dora,

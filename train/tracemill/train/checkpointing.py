@@ -1,7 +1,7 @@
 """Layers that compute their inner states again for the gradient instead of keeping them.
 
-In: a layer of an mlx-lm model. Out: one that gives the same states and gradients in less memory, for about one
-more forward pass. Importing this module imports MLX: activate the BLAS first.
+In: a layer of an mlx-lm model. Out: one that gives the same states and gradients in less memory, for about
+one more forward pass. Importing this module imports MLX: activate the BLAS first.
 """
 
 from __future__ import annotations

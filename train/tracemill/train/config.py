@@ -44,6 +44,8 @@ class Asked(BaseModel, extra="forbid", strict=True):
     steps: Count | None = None
     epochs: Positive | None = None
     batch_size: Count | None = None
+    batch_tokens: Count | None = None
+    grad_checkpoint: bool | None = None
     learning_rate: Positive | None = None
     schedule: Schedule | None = None
     warmup: Share | None = None

@@ -16,10 +16,23 @@ import mlx.nn as nn
 from mlx.utils import tree_map
 
 from tracemill.curate.chat.render import Rendered
-from tracemill.train.batches import make_batch, sort_alike
+from tracemill.train.batches import Layout, make_batch, sort_alike
 from tracemill.train.forward import Cut, batch_loss, layout
 from tracemill.train.frozen import Frozen, Progress
 from tracemill.train.order import micro_batches
+
+
+def largest(
+    parts: Sequence[Rendered], batch_size: int, batch_tokens: int | None, layout: Layout
+) -> tuple[int, float]:
+    """Of a step of the longest sequences: how many go through at once, and what share of them is computed.
+
+    That is the share of their tokens, padded to the longest, that is left where what they share counts once.
+    """
+    longest = sorted(range(len(parts)), key=lambda row: len(parts[row].tokens))[-batch_size:]
+    groups = micro_batches(parts, longest, batch_tokens, layout)
+    tokens, count = max((make_batch(parts, group, layout).tokens, len(group)) for group in groups)
+    return count, tokens / (count * len(parts[longest[-1]].tokens))
 
 
 class Gradients:

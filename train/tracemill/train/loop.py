@@ -24,9 +24,9 @@ from tracemill.curate.chat.render import Rendered
 from tracemill.train import blas, choice, memory
 from tracemill.train.choice import Checkpoint, Judged
 from tracemill.train.errors import Interrupted, TrainError
-from tracemill.train.forward import cut, lane_streams
+from tracemill.train.forward import cut, lane_streams, layout
 from tracemill.train.frozen import Progress
-from tracemill.train.gradients import Gradients
+from tracemill.train.gradients import Gradients, largest
 from tracemill.train.keeping import Arrays, Keeper, Saved, State
 from tracemill.train.order import in_order, order
 from tracemill.train.schedule import rate
@@ -112,24 +112,31 @@ class _Run:
         self._longest = max(lengths)
         count = min(settings.layers or len(model.layers), len(model.layers))
         trained = sum(array.nbytes for array in weights(model).values())
+        parted = cut(model, count, settings.grad_checkpoint)
+        lanes = saved.state.lanes if saved else len(lane_streams())
+        at_once, computed = largest(parts, settings.batch_size, settings.batch_tokens, layout(parted, lanes))
         memory.check(
-            memory.shape(model, count, trained), settings.batch_size, lengths, targets / sum(lengths),
-            memory.available(),
+            memory.shape(model, count, trained, settings.grad_checkpoint), at_once, lengths,
+            targets / sum(lengths), memory.available(), computed,
         )  # fmt: skip
         self._optimizer = optim.AdamW(learning_rate=rate(settings), weight_decay=settings.weight_decay)
         self._optimizer.init(model.trainable_parameters())
-        self._state, self._kept = (saved.state, saved.kept) if saved else (State(len(lane_streams())), {})
+        self._state, self._kept = (saved.state, saved.kept) if saved else (State(lanes), {})
         if saved:
             self._restore(saved)
         self._streams = _streams(self._state.lanes)
         # A BLAS with as many threads as happen to be free would not give the same last digits twice.
         blas.one_thread()
-        parted = cut(model, count)
         visits = settings.steps * settings.batch_size
-        self._gradients = Gradients(model, parted, parts, self._streams, visits=visits, progress=progress)
-        checks = len(settings.checkpoint_steps())
+        most = settings.batch_tokens
+        self._gradients = Gradients(
+            model, parted, parts, self._streams, visits=visits, batch_tokens=most, progress=progress
+        )
+        visits = len(settings.checkpoint_steps()) * len(valid)
         self._valid = (
-            Gradients(model, parted, valid, self._streams, visits=checks * len(valid)) if valid else None
+            Gradients(model, parted, valid, self._streams, visits=visits, batch_tokens=most)
+            if valid
+            else None
         )
 
     def go(self) -> None:
@@ -199,13 +206,14 @@ class _Run:
             self._fail(f"The loss became {value} at step {state.step}; try a lower --learning-rate.")
         if choice.diverged(state.losses):
             self._fail(
-                f"The loss rose from {fmean(state.losses[: choice.START]):.2f} to {value:.2f} by step "
+                f"The loss rose from {min(state.losses[: choice.START]):.2f} to {value:.2f} by step "
                 f"{state.step} and stayed there: the learning rate {self._settings.learning_rate:g} is too "
                 f"high, try --learning-rate {self._settings.learning_rate / 5:.1g}."
             )
         if self._observe:
             self._observe(
-                state.step, {"loss/train": value, "learning rate": self._optimizer.learning_rate.item()}
+                state.step,
+                {"loss/train": value, "learning rate": cast(float, self._optimizer.learning_rate.item())},
             )
         if self._progress:
             self._progress("training", state.step, self._settings.steps)
@@ -291,9 +299,11 @@ class _Run:
                 "The saved state belongs to another base or other layers; give --fresh to start anew."
             )
         self._model.load_weights(list(saved.weights.items()), strict=False)
-        self._optimizer.state = cast(
-            Any, tree_map_with_path(lambda path, _: saved.optimizer[path], self._optimizer.state)
-        )
+
+        def moment(path: str, _: mx.array) -> mx.array:
+            return saved.optimizer[path]
+
+        self._optimizer.state = tree_map_with_path(moment, self._optimizer.state)
 
 
 def _streams(lanes: int) -> list[mx.Stream]:

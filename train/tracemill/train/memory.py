@@ -33,9 +33,11 @@ class Shape:
     """That learn: what lies below keeps nothing."""
     trainable: int
     """Bytes of the weights that learn."""
+    checkpointed: bool = False
+    """Whether a layer that learns keeps only what goes into it."""
 
 
-def shape(model: Any, layers: int, trainable: int) -> Shape | None:
+def shape(model: Any, layers: int, trainable: int, checkpointed: bool = False) -> Shape | None:
     """The sizes of a loaded model; None where its configuration names them otherwise."""
     args = getattr(model, "args", None)
     names = ("hidden_size", "intermediate_size", "num_attention_heads", "vocab_size")
@@ -43,32 +45,42 @@ def shape(model: Any, layers: int, trainable: int) -> Shape | None:
     if not all(isinstance(size, int) for size in sizes):
         return None
     hidden, intermediate, heads, vocabulary = (int(size or 0) for size in sizes)
-    return Shape(hidden, intermediate, heads, vocabulary, layers, trainable)
+    return Shape(hidden, intermediate, heads, vocabulary, layers, trainable, checkpointed)
 
 
-def needed(shape: Shape, batch: int, length: int, targets: int) -> int:
+def needed(shape: Shape, batch: int, length: int, targets: int, computed: float = 1.0) -> int:
     """About how many bytes a step of `batch` sequences of `length` tokens takes, `targets` of them with loss.
 
     Per token and layer: the states that the norms, projections and the gated MLP need again; per pair of
     tokens and head: scores and their softmax. Logits are kept twice, and a gradient and two moments a weight.
+    `computed`: share of the tokens that is computed, where sequences share the others.
     """
     token = 12 * shape.hidden + 6 * shape.intermediate
     pairs = 2 * shape.heads * length
-    states = batch * length * shape.layers * (token + pairs)
+    whole, inputs = (1, shape.layers * shape.hidden) if shape.checkpointed else (shape.layers, 0)
+    states = round(computed * batch * length * (whole * (token + pairs) + inputs))
     return FLOAT * (states + 2 * targets * shape.vocabulary) + 3 * shape.trainable
 
 
-def check(shape: Shape | None, batch: int, lengths: Sequence[int], share: float, free: int | None) -> None:
+def check(
+    shape: Shape | None,
+    batch: int,
+    lengths: Sequence[int],
+    share: float,
+    free: int | None,
+    computed: float = 1.0,
+) -> None:
     """TrainError where the `batch` longest of `lengths` cannot fit into `free` bytes.
 
-    `share`: targets per token. Where the model's sizes or the free memory are unknown nothing is refused.
+    `share`: targets per token; `computed`: see `needed`. Where the model's sizes or the free memory are
+    unknown nothing is refused.
     """
     if shape is None or free is None or not lengths:
         return
     batch, longest = min(batch, len(lengths)), max(lengths)
 
     def bytes_of(batch: int, length: int) -> int:
-        return needed(shape, batch, length, round(batch * length * share))
+        return needed(shape, batch, length, round(batch * length * share), computed)
 
     want = bytes_of(batch, longest)
     if want <= free:

@@ -21,6 +21,11 @@ class Settings:
     """Times that every sequence is seen; where it is given, it decides `steps` (see `steps_for`)."""
     batch_size: int = 5
     """Sequences per step."""
+    batch_tokens: int | None = None
+    """Most tokens computed at once, those that sequences share counted once: a step with more of them goes
+    through the model in parts, whose gradients add up to the same. None is all at once."""
+    grad_checkpoint: bool = False
+    """Whether layers compute their inner states again for the gradient: less memory, slower, the same."""
     learning_rate: float = 3e-4
     """Peak rate of AdamW."""
     schedule: Schedule = "cosine"
