@@ -63,7 +63,11 @@ def lora_adapter(
 
 
 def record_verdict(
-    home: Home, adapter: str, verdict: str | None, suite: str = "rows-1/test", **details: Any
+    home: Home,
+    adapter: str,
+    verdict: str | None,
+    suite: str = "rows-1/test",
+    details: dict[str, Any] | None = None,
 ) -> None:
     """Put an evaluation of `adapter` with `verdict` into the warehouse of `home`."""
     record_evaluation(
@@ -77,6 +81,6 @@ def record_verdict(
             verdict=verdict,
             score=0.75,
             counts={"right": 3, "parse": 1},
-            details=details,
+            details=details or {},
         ),
     )

@@ -25,6 +25,7 @@ from tracemill.cli.dump import dump
 from tracemill.cli.evaluate import evaluate
 from tracemill.cli.export import export
 from tracemill.cli.forget import forget
+from tracemill.cli.fuse import fuse
 from tracemill.cli.import_sessions import import_sessions
 from tracemill.cli.improve import improve
 from tracemill.cli.ingest import ingest
@@ -74,6 +75,7 @@ COMMANDS: list[tuple[str, Callable[..., Any], str, str]] = [
     ("improve", improve, "Learn", "tracemill improve --model smollm2-135m --json"),
     ("promote", promote, "Use", "tracemill promote ~/.tracemill/adapters/NAME"),
     ("rollback", rollback, "Use", "tracemill rollback"),
+    ("fuse", fuse, "Use", "tracemill fuse NAME --to ./my-model --quantize 8"),
     ("serve", serve, "Use", "tracemill serve ~/.tracemill/adapters/NAME --port 8400"),
     ("demo", demo, "Help", "tracemill demo --seed 1 --json"),
     ("doctor", doctor, "Help", "tracemill doctor"),

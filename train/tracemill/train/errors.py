@@ -23,3 +23,7 @@ class Interrupted(KeyboardInterrupt):
 
 class PromotionError(TracemillError):
     """An adapter that must not be promoted, or none that is."""
+
+
+class FuseError(TracemillError):
+    """An adapter that cannot become a model of its own."""
