@@ -50,6 +50,40 @@ def leaky(tmp_path: Path, home: Home) -> Path:
     return write(tmp_path / "leaky", {"train": train, "test": test})
 
 
+def test_the_tasks_of_rows_a_turn_and_of_repeated_rows_are_known(
+    home: Home, tmp_path: Path, tracemill: Run
+) -> None:
+    said = [user("Do it"), assistant("First."), user("More"), assistant("Then.")]
+    rows = [
+        {"id": f"r{i}", "session_id": f"s{i}", "task": f"t{i}", "messages": [user(f"{i} ?"), *said[1:]]}
+        for i in range(9)
+    ]
+    write(tmp_path / "own", {"train": rows})
+    (tmp_path / "mine.toml").write_text(
+        'name = "mine"\n[source]\nkind = "chat"\npath = "own"\nweight = 2.0\n[steps.learnable]\n[format]\nrows = "turn"\n'
+    )
+    folder = export(home, recipe=tmp_path / "mine.toml").folder
+    for split in ("train", "test"):
+        lines = (folder / f"{split}.jsonl").read_text().splitlines()
+        assert len(lines) > 1
+    ended = tracemill("dataset", "leaks", str(folder), "--json")
+    (told,) = json.loads(ended.out)["compared"]
+    rows_in = sum(told["rows"].values())
+    assert told["known"]["task"] == told["known"]["messages"] == rows_in
+    # A row of the training set put among those held out: its task is found by what the manifest says of it.
+    held = json.loads(lines[0])
+    first = json.loads((folder / "train.jsonl").read_text().splitlines()[0])
+    held = {
+        **held,
+        "id": first["id"].replace("@1", "@9"),
+        "messages": [user("Something else"), assistant("Else.")],
+    }
+    (folder / "test.jsonl").write_text("\n".join([*lines, json.dumps(held)]) + "\n")
+    assert "the same task" in tracemill("dataset", "leaks", str(folder)).out
+    why = tracemill("dataset", "why", first["id"], str(folder)).out
+    assert why.count("stands in   train.jsonl, line ") == 4
+
+
 def test_every_kind_is_told_with_both_rows(leaky: Path, tracemill: Run) -> None:
     ended = tracemill("dataset", "leaks", str(leaky))
     assert ended.code == 1

@@ -25,6 +25,7 @@ from tracemill.curate.features.conversation import fingerprint
 from tracemill.curate.features.likeness import NEAR, Packed, minhash, packed
 from tracemill.curate.features.talk import Talk, prompt_key
 from tracemill.curate.manifest import FILE, Manifest, rows_of
+from tracemill.curate.names import PART_OF_CONVERSATION
 from tracemill.curate.near.candidates import Positions, stacked
 from tracemill.curate.near.clusters import across
 from tracemill.curate.near.reading import of_talks
@@ -125,8 +126,10 @@ def _of_folder(folder: Path, threshold: float) -> Report:
         for found in spread(_read, jobs):
             yield from found
 
-    tasks = pl.col("id").replace_strict(_tasks(folder), default=None, return_dtype=pl.String)
-    rows = _frame(known).with_columns(task=pl.coalesce("task", tasks))
+    told = _tasks(folder)
+    part = pl.col("id").str.replace(PART_OF_CONVERSATION, "")
+    tasks = [one.replace_strict(told, default=None, return_dtype=pl.String) for one in (pl.col("id"), part)]
+    rows = _frame(known).with_columns(task=pl.coalesce("task", *tasks))
     return compare(rows, read, tuple(faults), threshold)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import mmap
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -19,7 +19,7 @@ from pydantic import ValidationError
 from tracemill.curate.datasets.opened import Opened, find
 from tracemill.curate.errors import DatasetError
 from tracemill.curate.manifest import FILE, Manifest
-from tracemill.curate.names import suggest
+from tracemill.curate.names import conversation_of, suggest
 from tracemill.tracer.home import Home
 
 _FEW_LINES = 2000
@@ -90,18 +90,27 @@ def find_row(data: Opened, which: str) -> Placed:
 
 def with_id(data: Opened, name: str) -> list[Placed]:
     """The rows whose own id is `name`."""
-    needles = {json.dumps(name).encode(), json.dumps(name, ensure_ascii=False).encode("utf-8", "replace")}
-    found: list[Placed] = []
+    return list(_with_id(data, name, '"', lambda own: own == name))
+
+
+def of_conversation(data: Opened, name: str) -> Iterator[Placed]:
+    """The rows of an export that the conversation `name` became: one, or one a turn, perhaps repeated."""
+    return _with_id(data, name, "", lambda own: own == name or conversation_of(own) == name)
+
+
+def _with_id(data: Opened, name: str, end: str, meant: Callable[[str], bool]) -> Iterator[Placed]:
+    """The rows whose own id is `meant`; it begins with `name`, which `end` follows."""
+    begun = {json.dumps(name)[:-1] + end, json.dumps(name, ensure_ascii=False)[:-1] + end}
+    needles = {one.encode("utf-8", "replace") for one in begun}
     for split, file in data.files:
         if not file.stat().st_size:
             continue
         with file.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
             for start in sorted({start for needle in needles for start in _lines_with(mapped, needle)}):
-                end = mapped.find(b"\n", start)
-                row = _row(mapped[start : end if end >= 0 else len(mapped)])
-                if row is not None and row.get("id") == name:
-                    found.append(Placed(split, file, _number(mapped, start), row))
-    return found
+                stop = mapped.find(b"\n", start)
+                row = _row(mapped[start : stop if stop >= 0 else len(mapped)])
+                if row is not None and isinstance(own := row.get("id"), str) and meant(own):
+                    yield Placed(split, file, _number(mapped, start), row)
 
 
 def _lines_with(mapped: mmap.mmap, needle: bytes) -> Iterator[int]:

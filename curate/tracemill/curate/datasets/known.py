@@ -12,6 +12,7 @@ from tracemill.curate.datasets.made import ROWS, listed, made_of
 from tracemill.curate.datasets.opened import Opened
 from tracemill.curate.errors import DatasetError
 from tracemill.curate.manifest import FILE, Manifest, rows_of
+from tracemill.curate.names import PART_OF_CONVERSATION
 
 KNOWN = ("task", "project", "outcome", "pin")
 
@@ -22,7 +23,11 @@ def with_known(data: Opened, rows: pl.DataFrame) -> pl.DataFrame:
     DatasetError where what it wrote is broken.
     """
     if (found := _exported(data)) is not None:
-        return _joined(rows, found.unique("id", maintain_order=True), ["id"])
+        known = found.unique("id", maintain_order=True)
+        # A conversation may be several rows, each with an id of its own.
+        part = pl.col("id").str.replace(PART_OF_CONVERSATION, "")
+        own = pl.when(pl.col("id").is_in(known["id"].implode())).then("id").otherwise(part)
+        return _joined(rows.with_columns(_of=own), known.rename({"id": "_of"}), ["_of"]).drop("_of")
     if (made := made_of(data.folder)) is not None:
         told = listed(data.folder, made).select("at", "to", *KNOWN)
         placed = told.select(pl.format("{}.jsonl", "to").alias("file"), pl.col("at").alias("line"), *KNOWN)

@@ -14,9 +14,9 @@ from tracemill.curate.datasets import recorded
 from tracemill.curate.datasets.finding import find_row, with_id
 from tracemill.curate.datasets.nearest import nearest
 from tracemill.curate.datasets.opened import Opened
-from tracemill.curate.datasets.showing import conversation_of
 from tracemill.curate.errors import DatasetError
 from tracemill.curate.manifest import List, Manifest, listed
+from tracemill.curate.names import conversation_of
 from tracemill.tracer.home import Home
 
 _KEYS: tuple[tuple[List, tuple[str, ...]], ...] = (

@@ -6,7 +6,6 @@ that are learned and pieces that are not.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -24,6 +23,7 @@ from tracemill.curate.datasets.reading import read_row
 from tracemill.curate.errors import DatasetError
 from tracemill.curate.features.talk import Talk
 from tracemill.curate.manifest import listed
+from tracemill.curate.names import conversation_of
 from tracemill.tracer.messages import Message
 
 
@@ -69,14 +69,6 @@ def show(placed: Placed, folder: Path) -> Shown:
             at: step for step, positions in told.select("step", "positions").iter_rows() for at in positions
         }
     return Shown(placed, talk, learned(talk, bool(rejected)), origin, put_out, rejected)
-
-
-def conversation_of(row_id: str) -> str:
-    """The conversation that a row is made of.
-
-    A row a turn is called `ID@3`, a repeated one `ID#2`, a preference pair `ID@3:KIND` or `ID@3:KIND:OTHER`.
-    """
-    return re.sub(r"(@\d+(:[a-z].*)?)?(#\d+)?$", "", row_id)
 
 
 def learned(talk: Talk, pair: bool = False) -> list[int]:

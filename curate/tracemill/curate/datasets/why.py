@@ -11,12 +11,13 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import Any
 
 import polars as pl
 
 from tracemill.curate.datasets import recorded
-from tracemill.curate.datasets.finding import Placed, find_row, manifest_of, with_id
+from tracemill.curate.datasets.finding import Placed, find_row, manifest_of, of_conversation, with_id
 from tracemill.curate.datasets.made import listed as made_listed
 from tracemill.curate.datasets.made import made_of
 from tracemill.curate.datasets.opened import Opened
@@ -32,7 +33,7 @@ Row = dict[str, Any]
 ORIGIN = "origin.json"
 """What an import writes beside the rows (`importing.py`)."""
 _OTHERS = 20
-"""So many of the conversations that a row stands for are named."""
+"""So many of the conversations that a row stands for are named, and of the rows that one became."""
 _DOES = {
     "read": "Read the conversation from its source.",
     "weight": "Draw the sample that the weight of a source asks for.",
@@ -147,7 +148,7 @@ def _way(home: Home, data: Opened, manifest: Manifest, name: str, session: str) 
             name,
             session,
             "in",
-            placed=with_id(data, name),
+            placed=list(islice(of_conversation(data, name), _OTHERS)),
             source=source,
             steps=_steps(manifest, out, source["origin"] == REPLAY),
             edits=entry("edits").to_dicts(),
