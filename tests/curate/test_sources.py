@@ -58,6 +58,14 @@ def read_faults(dataset: Dataset) -> list[tuple[str, str, str]]:
     ]
 
 
+def called(call: Any) -> bytes:
+    """A row whose assistant makes one call of that form, or has that instead of a list of calls."""
+    calls = [call] if isinstance(call, dict) else call
+    return (
+        json.dumps({"messages": [{"role": "assistant", "content": "", "tool_calls": calls}]}).encode() + b"\n"
+    )
+
+
 FAULTS: dict[str, tuple[bytes, str, str]] = {
     "broken": (b'{"messages": [\n', "not JSON", "not JSON (Expecting value"),
     "list": (b"[1]\n", "not an object", "a JSON list, not an object"),
@@ -73,6 +81,15 @@ FAULTS: dict[str, tuple[bytes, str, str]] = {
     "nan": (b'{"messages": [], "x": NaN}\n', "not JSON", "NaN is not JSON"),
     "deep": (b"[" * 100_000 + b"\n", "not JSON", "not JSON"),
     "tools": (json.dumps(TALK | {"tools": [{}]}).encode() + b"\n", "broken tools", "a tool has no name"),
+    "no list of tools": (json.dumps(TALK | {"tools": 5}).encode() + b"\n", "broken tools", "`tools` is a int"),
+    "surrogate in tools": (json.dumps(TALK | {"tools": [{"name": "\ud800"}]}).encode() + b"\n", "wrong encoding", "half of a surrogate pair"),
+    "surrogate in id": (json.dumps(TALK | {"id": "\ud800", "session_id": "s"}).encode() + b"\n", "wrong encoding", "half of a surrogate pair"),
+    "surrogate in task": (json.dumps(TALK | {"task": "\ud800"}).encode() + b"\n", "wrong encoding", "half of a surrogate pair"),
+    "infinite": (b'{"messages": [], "x": 1e400}\n', "not JSON", "1e400 is more than a number can be"),
+    "infinite argument": (called({"function": {"name": "f", "arguments": '{"x": 1e400}'}}), "not JSON", "cannot be written as JSON"),
+    "calls": (called(5), "broken calls", "a tool call of message 0 names no function"),
+    "call": (called({"name": "f", "arguments": {}}), "broken calls", "a tool call of message 0 names no function"),
+    "call without a name": (called({"id": "a", "name": 7, "arguments": {}}), "broken calls", "names no function"),
 }  # fmt: skip
 
 
@@ -92,6 +109,19 @@ def test_a_broken_line_is_dropped_with_its_place_and_never_stops_the_rest(
     assert manifest is not None
     assert (manifest.steps[0].step, manifest.steps[0].rows_in, manifest.steps[0].kept) == ("read", 3, 2)
     assert not any((home.root / "cache").iterdir())
+
+
+def test_what_is_read_is_kept_or_dropped_also_where_an_id_is_used_twice(home: Home, tmp_path: Path) -> None:
+    named = {"id": "a", "session_id": "s"}
+    last = {"messages": [user("q"), {**assistant("A."), "weight": 0}, user("more"), assistant("B.")]}
+    write(tmp_path / "mine.jsonl", last | named, talk(2, **named), talk(3))
+    manifest = export(home, recipe=recipe(tmp_path, 'kind = "chat"\npath = "mine.jsonl"')).manifest
+    assert manifest is not None
+    read = manifest.steps[0]
+    assert (read.step, read.rows_in, read.kept, read.dropped) == ("read", 3, 2, 1)
+    assert [(one.conversation_id, one.step, one.positions) for one in manifest.unlearned] == [
+        ("a", "source", [1])
+    ]
 
 
 def test_a_line_above_the_limit_is_not_even_read(

@@ -17,12 +17,14 @@ from tracemill.curate.sieve import POSITIONS
 def as_read(gathered: Gathered) -> Curated:
     """All that was read; its `rows` are those that are left for the steps."""
     lost = [step for step in (gathered.faults, gathered.unsampled) if step.height]
-    rows = pl.concat([gathered.rows.select("conversation_id", "context"), *(_nothing(step) for step in lost)])
-    weightless = put_out("source", rows.with_columns(context=pl.lit([], POSITIONS)), rows)
-    curated = Curated(rows, gathered.faults.clear(), [], weightless)
+    own = gathered.rows.select("conversation_id", "context")
+    weightless = put_out("source", own.with_columns(context=pl.lit([], POSITIONS)), own)
+    # By place and not by id: what is lost may have the id of a conversation that stays.
+    left = [own, *map(_nothing, lost)]
+    curated = Curated(pl.concat(left), gathered.faults.clear(), [], weightless)
     for step in lost:
-        kept = curated.rows.join(step, on="conversation_id", how="anti")
-        curated = curated.after(step["step"][0], kept, step)
+        del left[1]
+        curated = curated.after(step["step"][0], pl.concat(left), step)
     return replace(curated, rows=gathered.rows)
 
 

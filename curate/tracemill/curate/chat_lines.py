@@ -12,6 +12,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
+from math import isinf
 from pathlib import Path
 from types import NoneType
 from typing import Any, cast
@@ -137,13 +138,16 @@ def read_record(record: Mapping[str, Any], name: str, pin: str | None, place: st
         messages = read_messages(_decoded(record, "messages"))
         talk = Talk(messages, _tools(_decoded(record, "tools")), as_found=True)
         text = talk.messages_text()
-        text.encode()
+        known = {key: value for key in _OPTIONAL if isinstance(value := record.get(key), str)}
+        own, session = record.get("id") or record.get("conversation_id"), record.get("session_id")
+        told = [*known.values(), *(value for value in (own, session) if isinstance(value, str))]
+        "".join((text, talk.tools_text, *told)).encode()
     except _BrokenRowError as error:
         return Fault(name, error.reason, f"{place}: {error}")
     except UnicodeEncodeError:
         return Fault(name, "wrong encoding", f"{place}: half of a surrogate pair, which is no character")
-    known = {key: value for key in _OPTIONAL if isinstance(value := record.get(key), str)}
-    own, session = record.get("id") or record.get("conversation_id"), record.get("session_id")
+    except (TypeError, ValueError) as error:
+        return Fault(name, "not JSON", f"{place}: what it holds cannot be written as JSON ({error})")
     if isinstance(own, str) and isinstance(session, str):
         name = own
     columns = {
@@ -180,6 +184,8 @@ def read_messages(items: Any) -> list[Message]:
         message = cast("dict[str, Any]", item)
         if not isinstance(content := message.get("content"), _CONTENT):
             raise _BrokenRowError("no text", f"the content of message {number} is a {type(content).__name__}")
+        if role == "assistant" and not _named(message):
+            raise _BrokenRowError("broken calls", f"a tool call of message {number} names no function")
         plain = plain and role in _PLAIN_ROLES and isinstance(content, str) and _neutral(message)
     if plain:
         return cast("list[Message]", items)
@@ -195,10 +201,28 @@ def _neutral(message: Mapping[str, Any]) -> bool:
     calls = message.get("tool_calls")
     if not calls:
         return "function_call" not in message and calls is None
-    return isinstance(calls, list) and all(
-        isinstance(call, dict) and {"id", "name", "arguments"} <= cast("dict[str, Any]", call).keys()
-        for call in cast("list[Any]", calls)
-    )
+    return all(map(_is_neutral, calls))
+
+
+def _is_neutral(call: Any) -> bool:
+    if not isinstance(call, dict):
+        return False
+    held = cast("dict[str, Any]", call)
+    return "arguments" in held and isinstance(held.get("id"), str) and isinstance(held.get("name"), str)
+
+
+def _named(message: Mapping[str, Any]) -> bool:
+    """Whether each of its calls is in a form that is read; others would be lost without a word."""
+    calls, one = message.get("tool_calls") or [], message.get("function_call")
+    if not isinstance(calls, list):
+        return False
+    every = [*cast("list[Any]", calls), *([{"function": one}] if one else [])]
+    return all(map(_is_neutral, every)) or all(map(_is_openai, every))
+
+
+def _is_openai(call: Any) -> bool:
+    function = cast("dict[str, Any]", call).get("function") if isinstance(call, dict) else None
+    return isinstance(function, dict) and isinstance(cast("dict[str, Any]", function).get("name"), str)
 
 
 def _parsed(line: bytes, number: int) -> dict[str, Any]:
@@ -236,8 +260,14 @@ def _no_constant(name: str) -> object:
     raise ValueError(f"{name} is not JSON")
 
 
+def _finite(text: str) -> float:
+    if isinf(number := float(text)):
+        raise ValueError(f"{text:.40} is more than a number can be")
+    return number
+
+
 # Made once: `json.loads` would make a decoder for every text.
-_STRICT = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_no_constant)
+_STRICT = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_no_constant, parse_float=_finite)
 
 
 def _decoded(record: Mapping[str, Any], key: str) -> Any:
@@ -256,6 +286,8 @@ def _decoded(record: Mapping[str, Any], key: str) -> Any:
 
 
 def _tools(value: Any) -> list[Tool]:
+    if value is not None and not isinstance(value, list):
+        raise _BrokenRowError("broken tools", f"`tools` is a {type(value).__name__}, not a list")
     try:
         return read_tools({"tools": value})
     except ValueError as error:

@@ -29,6 +29,7 @@ MENDS: Mapping[str, str] = {
     "no messages": 'give the row "messages": a list of {"role": ..., "content": ...}',
     "unknown role": "use system, user, assistant and tool",
     "no text": "make every content a text",
+    "broken calls": 'give each call a "function" with a "name" and "arguments", as OpenAI does',
     "broken tools": 'make "tools" a list of {"name", "description", "parameters"}, or of OpenAI\'s functions',
     "id twice": "give one of the rows another id; `tracemill dataset merge` makes ids unique",
     "mixed formats": "give each format a file of its own, or make them one: [rewrites.wire] in a recipe",

@@ -20,7 +20,7 @@ from tracemill.tracer.messages import Message, Tool, content_id
 
 _LONG_PROMPT = 1000
 # Made once: `json.dumps` would make an encoder for every text.
-_written = json.JSONEncoder(ensure_ascii=False).encode
+_written = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 
 
 class EndedCall(TypedDict):
