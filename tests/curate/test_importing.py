@@ -201,6 +201,8 @@ def test_nothing_to_read_is_one_sentence_and_writes_nothing(home: Home, tmp_path
         imported(folder, home)
     with pytest.raises(DatasetError, match=r"There is no folder nowhere; give one, or the id"):
         import_dataset("nowhere", tmp_path / "made", home)
+    with pytest.raises(DatasetError, match=r"train\.parquet is a file; give the folder that holds it"):
+        import_dataset(str(folder / "train.parquet"), tmp_path / "made", home)
     assert not (tmp_path / "made").exists()
 
 

@@ -22,7 +22,7 @@ from tracemill.curate.datasets.opened import Opened
 from tracemill.curate.errors import ExportError
 from tracemill.curate.folder import Content, publish
 from tracemill.curate.form import form, one_each
-from tracemill.curate.gather import gather, scratch
+from tracemill.curate.gather import gather
 from tracemill.curate.lengths import with_tokenizer
 from tracemill.curate.manifest import FILE, Made, Manifest, Proof, describe, file_digest
 from tracemill.curate.names import NAME
@@ -35,6 +35,7 @@ from tracemill.curate.prepare import wanted
 from tracemill.curate.recipe import Recipe, find
 from tracemill.curate.remembering import dataset_rows, remember
 from tracemill.curate.replay import apart, with_replay
+from tracemill.curate.scratch import scratch
 from tracemill.curate.sieve import Progress
 from tracemill.curate.sources import both
 from tracemill.curate.splits import SPLITS, assign, leaks_among

@@ -65,8 +65,9 @@ def _made(folder: Path, files: Mapping[str, Content]) -> bool:
 def _refuse_other(folder: Path, files: Mapping[str, Content], option: str) -> None:
     for name, data in files.items():
         if not (folder / name).is_file() or not _same(folder / name, data):
+            what = f"another {name}" if (folder / name).exists() else f"other files and no {name}"
             raise ExportError(
-                f"{folder} holds another {name}; choose a different {option}, or move that folder away."
+                f"{folder} holds {what}; choose a different {option}, or move that folder away."
             )
 
 

@@ -7,19 +7,15 @@ thousand conversations a Parquet file (`part`), until the rows are written.
 
 from __future__ import annotations
 
-import errno
 import hashlib
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import polars as pl
 
 from tracemill.curate.chat_lines import Fault
-from tracemill.curate.errors import ExportError
 from tracemill.curate.features import compute, schema
 from tracemill.curate.prepare import numbered
 from tracemill.curate.rewrites import rewrite
@@ -79,22 +75,6 @@ class _Part:
     source: str
     size: int
     total: int
-
-
-@contextmanager
-def scratch(home: Home) -> Generator[Path]:
-    """A private folder in the home's cache, gone in the end; ExportError where the disk is full."""
-    cache = home.ensure(home.root / "cache")
-    try:
-        with TemporaryDirectory(prefix="curate-", dir=cache, ignore_cleanup_errors=True) as folder:
-            yield Path(folder)
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise ExportError(
-            f"Cannot write to {cache}: {error.strerror or error}; conversations lie there while they are "
-            "curated, so free some space or set TRACEMILL_HOME to a larger disk."
-        ) from error
 
 
 def part_file(folder: Path, part: int) -> Path:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from itertools import chain, islice
+from threading import Thread
 from typing import Any, TypeVar
 
 from tracemill.curate.errors import ExportError
@@ -61,6 +62,15 @@ _kept: list[Callable[[Any], Any]] = []
 
 def _keep(work: Callable[[Any], Any]) -> None:
     _kept[:] = [work]
+    Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """A worker whose parent was killed would wait for work for ever."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _do(job: Any) -> Any:

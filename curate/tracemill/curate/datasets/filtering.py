@@ -24,7 +24,7 @@ from tracemill.curate.datasets.opened import Opened
 from tracemill.curate.errors import DatasetError
 from tracemill.curate.folder import Content, publish
 from tracemill.curate.form import form, one_each
-from tracemill.curate.gather import gather, scratch
+from tracemill.curate.gather import gather
 from tracemill.curate.lengths import with_tokenizer
 from tracemill.curate.manifest import FILE, Made, Manifest, Proof, describe, file_digest
 from tracemill.curate.nothing_left import told
@@ -33,6 +33,7 @@ from tracemill.curate.pipeline import Curated, sift
 from tracemill.curate.prepare import wanted
 from tracemill.curate.recipe import Recipe
 from tracemill.curate.remembering import remember_made
+from tracemill.curate.scratch import scratch
 from tracemill.curate.sieve import DROPPED, Progress
 from tracemill.curate.sources import SourceOptions
 from tracemill.curate.steps import features_of

@@ -54,6 +54,8 @@ def fetch(source: str, wanted: Wanted, home: Home, progress: Progress | None = N
         if wanted.revision is not None:
             raise DatasetError(f"{source} is a folder here, which has no revisions; leave --revision out.")
         return _local(folder, wanted)
+    if folder.exists():
+        raise DatasetError(f"{source} is a file; give the folder that holds it.")
     if not _ID.fullmatch(source) or source.startswith("."):
         raise DatasetError(
             f"There is no folder {source}; give one, or the id of a data set of the Hugging Face hub, "

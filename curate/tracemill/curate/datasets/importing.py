@@ -26,10 +26,10 @@ from tracemill.curate.datasets.shapes import SHAPES, ShapeError, conversation, r
 from tracemill.curate.errors import CodecError, DatasetError
 from tracemill.curate.features.talk import Talk
 from tracemill.curate.folder import publish
-from tracemill.curate.gather import scratch
 from tracemill.curate.manifest import file_digest
 from tracemill.curate.rewrites.edits import RewriteOptions
 from tracemill.curate.rewrites.wire import wire
+from tracemill.curate.scratch import scratch
 from tracemill.curate.sieve import Progress
 from tracemill.curate.splits import SPLITS
 from tracemill.tracer.home import Home

@@ -24,9 +24,9 @@ from tracemill.curate.chat_lines import FILES, read_chat
 from tracemill.curate.datasets.opened import Opened
 from tracemill.curate.errors import DatasetError
 from tracemill.curate.folder import Content, publish
-from tracemill.curate.gather import scratch
 from tracemill.curate.manifest import LISTED, file_digest
 from tracemill.curate.remembering import remember_made
+from tracemill.curate.scratch import scratch
 from tracemill.curate.sieve import Progress
 from tracemill.curate.sources import BATCH_ROWS
 from tracemill.curate.splits import SPLITS
