@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from math import comb
 
 import numpy as np
@@ -97,8 +98,9 @@ def graded_difference(before: Sequence[float], after: Sequence[float], sessions:
     """The mean gain of graded scores (0..1), with the bootstrap interval over sessions.
 
     Sessions are drawn, not items: 9999 draws, bias-corrected and accelerated, always the same ones (Efron
-    1987, J. Am. Stat. Assoc. 82:171), widened for few sessions (Hesterberg 2015, Am. Stat. 69:371). Where all sessions agree, what was not seen in k of them may still be
-    in 3 of k (Hanley 1983, J. Am. Med. Assoc. 249:1743).
+    1987, J. Am. Stat. Assoc. 82:171), widened for few sessions (Hesterberg 2015, Am. Stat. 69:371). Where all
+    sessions agree, what was not seen in k of them may still be in 3 of k (Hanley 1983, J. Am. Med. Assoc.
+    249:1743).
     """
     gains, sizes = _by_session_sums(before, after, sessions)
     mean = float(gains.sum() / sizes.sum())
@@ -161,9 +163,14 @@ def power(n: int, gained: float, lost: float) -> float:
     (Duffy 1984, Biometrics 40:1005).
     """
     changed = np.arange(n + 1)
-    needed = stats.binom.isf(ALPHA / 2, changed, 0.5) + 1
-    found = stats.binom.sf(needed - 1, changed, gained / (gained + lost))
+    found = stats.binom.sf(_needed(n) - 1, changed, gained / (gained + lost))
     return float(np.sum(stats.binom.pmf(changed, n, gained + lost) * found))
+
+
+@lru_cache(maxsize=256)
+def _needed(n: int) -> NDArray[np.float64]:
+    """How many of 0 to `n` changed pairs must be gained for the test to find a gain."""
+    return stats.binom.isf(ALPHA / 2, np.arange(n + 1), 0.5) + 1
 
 
 def detectable_gain(n: int, lost: float = 0.0) -> float | None:
