@@ -53,6 +53,19 @@ def opened(home: Home, folder: Path, splits: dict[str, Sequence[Any]]) -> Opened
     return find(write(folder, splits), home)
 
 
+def test_rows_that_teach_different_turns_are_no_duplicates(tmp_path: Path, home: Home) -> None:
+    def weighed(first: int, last: int) -> dict[str, Any]:
+        said = [("user", "q", 1), ("assistant", "one", first), ("user", "r", 1), ("assistant", "two", last)]
+        return {
+            "messages": [{"role": role, "content": text, "weight": weight} for role, text, weight in said]
+        }
+
+    rows = [weighed(0, 1), weighed(1, 0), weighed(0, 1)]
+    sets = [opened(home, tmp_path / str(at), {"train": [row]}) for at, row in enumerate(rows)]
+    merge(sets, tmp_path / "merged", home)
+    assert rows_in(tmp_path / "merged") == {"train": rows[:2]}
+
+
 def test_merging_keeps_rows_and_says_where_they_come_from(tmp_path: Path, home: Home) -> None:
     first = opened(
         home, tmp_path / "a", {"train": [long_talk(1, id="x"), long_talk(2), b"{"], "valid": [long_talk(3)]}

@@ -23,7 +23,7 @@ from tracemill.curate.datasets.reading import Read, chunks, read_rows
 from tracemill.curate.datasets.tokens import count_tokens
 from tracemill.curate.errors import DatasetError
 from tracemill.curate.features import compute, schema
-from tracemill.curate.features.conversation import fingerprint
+from tracemill.curate.features.conversation import fingerprint, weightless
 from tracemill.curate.features.length import char_count
 from tracemill.curate.features.talk import Talk
 from tracemill.curate.sieve import Progress
@@ -74,8 +74,8 @@ is no text), `pin` (a `split` in the row), `session_id`, `task` and so on; `id` 
 given; `calls` and the `tools` called (one each call), `call_turns` and `broken_turns` that hold a call, or
 one that cannot be read, the tools `offered`, the wire `formats` of its calls; the beginnings of its `system`
 prompt, its `prompt` and its last `answer`. Of a preference pair (`pair`) the chosen answer counts. Rows of
-one `fingerprint` are the same but for white space and call ids, rows of one `exact` byte for byte, rows of
-one `said` but for white space, system prompts and tools.
+one `fingerprint` are the same, learned turns and all, but for white space and call ids, rows of one `exact`
+byte for byte, rows of one `said` but for white space, system prompts and tools.
 """
 FAULTS: Mapping[str, Any] = {"file": pl.String, "line": pl.Int64, "reason": pl.String, "evidence": pl.String}
 STRUCTURED = "tool_calls"
@@ -198,7 +198,8 @@ def _named(read: Read) -> dict[str, str]:
     talk = read.found.talk
     said = [message for message in talk.messages if message["role"] != "system"]
     names = {
-        "fingerprint": fingerprint(talk),
+        # Who keeps one of two rows must not lose what only the other one teaches.
+        "fingerprint": "-".join([fingerprint(talk), *map(str, weightless(talk))]),
         "exact": _exact(talk.messages, talk),
         "said": fingerprint(replace(talk, messages=said, tools=[])),
     }
