@@ -109,7 +109,7 @@ def test_what_is_not_known_is_said(home: Home, base: Path, tracemill: Run, tmp_p
     assert "The data set rows-1 is not in" in ended.err
     assert "8 of 8" in ended.out
     page = (tmp_path / "out" / "README.md").read_text("utf-8")
-    assert "Its recipe, its sources and its size are not known here." in page
+    assert "its recipe, its sources and its size are not known." in page
     assert "No evaluation of the adapter is known." in page
     assert "greedy, on made-up prompts" in page
     shutil.rmtree(tmp_path / "out")

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import shutil
 import sys
 from collections.abc import Callable
@@ -206,7 +207,7 @@ def _card(adapter: Adapter, base: BaseModel, bits: int | None, with_gguf: bool) 
         "form": "fused",
         "adapter": adapter.path.name,
         "adapter_sha256": adapter.card["weights_sha256"],
-        "base": base.name,
+        "base": public(base),
         "base_sha256": base.digest,
         "dataset": adapter.card.get("dataset"),
         "bits": bits,
@@ -215,6 +216,17 @@ def _card(adapter: Adapter, base: BaseModel, bits: int | None, with_gguf: bool) 
         "mlx_lm": version("mlx-lm"),
         "tracemill": version("tracemill"),
     }
+
+
+def hub_id(base: BaseModel) -> str | None:
+    """The id by which others find the base; None where it is a folder, or made here."""
+    downloaded = base.path.name == base.name.replace("/", "--")
+    return base.name if downloaded and re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", base.name) else None
+
+
+def public(base: BaseModel) -> str:
+    """The name of the base for those who get the model: its id, or the last part of a path."""
+    return hub_id(base) or Path(base.name).name
 
 
 def _there_already(to: Path, made: dict[str, Any]) -> Fused:

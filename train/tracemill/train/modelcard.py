@@ -19,7 +19,7 @@ from jinja2 import Environment, StrictUndefined
 
 from tracemill.train.base import BaseModel
 from tracemill.train.fidelity import Fidelity
-from tracemill.train.fuse import Fused
+from tracemill.train.fuse import Fused, hub_id, public
 from tracemill.train.known import Interval, Known
 from tracemill.train.using import pydantic_ai
 
@@ -79,7 +79,8 @@ def card(fused: Fused, base: BaseModel, known: Known, measured: Sequence[Measure
         fused=fused,
         made=fused.card,
         base=base,
-        hub=base.name if re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", base.name) else None,
+        name=public(base),
+        hub=hub_id(base),
         card=known.adapter.card,
         settings=known.adapter.card.get("settings") or {},
         adapter=known.adapter.path.name,
