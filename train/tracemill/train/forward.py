@@ -6,7 +6,7 @@ of a batch, equal within float tolerance to that of the plain forward pass over 
 - the layers below the first LoRA layer never change, so their output is computed once a sequence (`Frozen`);
 - tokens that sequences share run once a step, into key-value caches from which the rest goes on
   (`batches`), and gradients flow back through them;
-- logits are computed only where there is a target;
+- logits are computed only where there is a target, and never all at once (`loss`);
 - calls run in lanes, each on a stream of its own, because MLX computes all but matrix products on one core
   per stream, and on x86 its exponentials cost as much as the products.
 
@@ -30,6 +30,7 @@ from tracemill.train.checkpointing import Checkpointed
 from tracemill.train.cores import usable_cores
 from tracemill.train.errors import TrainError
 from tracemill.train.frozen import Frozen
+from tracemill.train.loss import cross_entropy
 
 
 @dataclass(frozen=True)
@@ -115,10 +116,6 @@ def batch_loss(
             else:
                 states = model.upper(mx.array(call.tokens), cache=cache)
             if len(call.targets):
-                logits = model.head(states[mx.array(call.where[0]), mx.array(call.where[1])])
-                losses.append(_cross_entropy(logits.astype(mx.float32), mx.array(call.targets)))
+                chosen = states[mx.array(call.where[0]), mx.array(call.where[1])]
+                losses.append(cross_entropy(model.head, chosen, mx.array(call.targets)))
     return mx.stack(losses).sum() / divisor
-
-
-def _cross_entropy(logits: mx.array, targets: mx.array) -> mx.array:
-    return nn.losses.cross_entropy(logits, targets, reduction="sum")
