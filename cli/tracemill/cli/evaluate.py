@@ -35,7 +35,10 @@ def evaluate(
     ] = None,
     suite: Annotated[
         str,
-        typer.Option(help="holdout (of --dataset), bfcl, or a .toml or .jsonl file; see `tracemill suite`."),
+        typer.Option(
+            help="holdout (of --dataset), bfcl, guard (general ability), or a .toml or .jsonl file; "
+            "see `tracemill suite`."
+        ),
     ] = "holdout",
     size: Annotated[
         Literal["quick", "standard", "full"] | None,
@@ -68,6 +71,9 @@ def evaluate(
         raise typer.BadParameter(
             "name an .html file; its numbers go to the .json beside it.", param_hint="--report"
         )
+    if suite == "guard" and report is not None:
+        raise typer.BadParameter("the guard prints its table, or JSON with --json.", param_hint="--report")
+    from tracemill.cli.guarded import guard
     from tracemill.cli.loop import fast_blas
     from tracemill.evaluate.verdict import foreseen
     from tracemill.tracer.home import Home
@@ -76,6 +82,9 @@ def evaluate(
     home = Home.find()
     fast_blas(home)
     tuned = load_adapter(adapter) if adapter else None
+    if suite == "guard":
+        guard(home, model, tuned, size or "standard", as_json)
+        return
     plan = _plan(suite, size, dataset, split, max_tokens, batch_size)
     asked = plan.items()
     sessions = len({item.session_id for item in asked})

