@@ -44,7 +44,7 @@ def made_of(home: Home, session_ids: Sequence[str]) -> list[Made]:
             path=(path := _there(home, row["kind"], row["path"])),
             rows=row["rows"],
             of=row["of"],
-            mend=_mend(row["kind"], path),
+            mend=_mend(row["kind"], path, _results(home, row["kind"], row["id"])),
         )
         for row in found
     ]
@@ -58,10 +58,17 @@ def _there(home: Home, kind: str, path: str | None) -> str | None:
     return next((str(place) for place in (Path(path), folder / Path(path).name) if place.exists()), None)
 
 
-def _mend(kind: str, path: str | None) -> str:
-    if path is None:
+def _results(home: Home, kind: str, name: str) -> str | None:
+    """The result file of an evaluation, which quotes what was asked, beside its report."""
+    file = home.root / "cache" / "evaluations" / f"{name}.jsonl"
+    return str(file) if kind == "evaluation" and file.exists() else None
+
+
+def _mend(kind: str, path: str | None, results: str | None) -> str:
+    files = dict.fromkeys(one for one in (path, results) if one)
+    if not files:
         return "nothing here; copies elsewhere still hold it"
-    gone = f"rm -r {shlex.quote(path)}"
+    gone = f"rm -r {shlex.join(files)}"
     again = {
         "data set": "`tracemill export` makes one without it",
         "adapter": "train again on a data set without it",
