@@ -26,9 +26,9 @@ class Layout:
 
     lanes: int = 1
     """Streams that compute at the same time."""
-    pays: int = 64
+    pays: int = 32
     """Tokens whose computation takes as long as making one more call: less is not worth sharing."""
-    chunk: int | None = 512
+    chunk: int | None = 256
     """Most tokens of a sequence in one call, so that attention is not computed where it is masked."""
     most: int = 4096
     """Most tokens of all sequences in one call, but for one that is longer."""

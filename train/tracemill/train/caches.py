@@ -42,27 +42,28 @@ class Caches:
 
     def arrays(self) -> list[mx.array]:
         """What later calls need."""
-        return [part for caches in self._made.values() for cache in caches for part in _state(cache)]
+        return [part for caches in self._made.values() for cache in caches for part in state(cache)]
 
 
 def broadcast(caches: Sequence[ConcatenateKVCache], count: int) -> list[ConcatenateKVCache]:
     """Caches of shape (count, heads, P, head size) from those of one row."""
-    return [_with(*(_copies(part, count) for part in _state(cache))) for cache in caches]
+    return [_with(*(_copies(part, count) for part in state(cache))) for cache in caches]
 
 
 def _continued(cache: ConcatenateKVCache, call: Call) -> ConcatenateKVCache:
     count = len(call.rows)
     if call.fork is None:
-        return _with(*(part[:count, :, : call.begin] for part in _state(cache)))
+        return _with(*(part[:count, :, : call.begin] for part in state(cache)))
     row = slice(call.fork, call.fork + 1)
-    return _with(*(_copies(part[row, :, : call.begin], count) for part in _state(cache)))
+    return _with(*(_copies(part[row, :, : call.begin], count) for part in state(cache)))
 
 
 def _copies(part: mx.array, count: int) -> mx.array:
     return mx.broadcast_to(part, (count, *part.shape[1:]))
 
 
-def _state(cache: ConcatenateKVCache) -> tuple[mx.array, mx.array]:
+def state(cache: ConcatenateKVCache) -> tuple[mx.array, mx.array]:
+    """The keys and values of a cache that is not empty."""
     return cast(tuple[mx.array, mx.array], cache.state)
 
 

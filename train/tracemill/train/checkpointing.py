@@ -11,6 +11,8 @@ from typing import Any
 import mlx.core as mx
 from mlx_lm.models.cache import ConcatenateKVCache
 
+from tracemill.train.caches import state
+
 
 class Checkpointed:
     """A layer of which a forward pass keeps only what goes in, its key-value cache included."""
@@ -34,9 +36,9 @@ class Checkpointed:
             if inner is not None and before:
                 inner.state = before
             out = layer(x, mask, cache=inner)
-            return (out, *inner.state) if inner is not None else (out,)
+            return (out, *state(inner)) if inner is not None else (out,)
 
-        before = () if cache is None or cache.empty() else cache.state
+        before = () if cache is None or cache.empty() else state(cache)
         out, *after = mx.checkpoint(run)(learned, x, *before)
         # A layer is called several times in a step, each time with the parameters that the gradient is of.
         layer.update(learned)
