@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 
 import train_runs
+from conversations import assistant, record, user
 from tiny import tiny_model
 from tracemill.curate.chat.render import Rendered
-from tracemill.curate.chat.template import Chat
+from tracemill.curate.chat.template import TEMPLATE_FILE, Chat
 from tracemill.curate.dataset import load
+from tracemill.curate.export import export
 from tracemill.tracer.home import Home
 from tracemill.train.base import resolve
 from tracemill.train.choice import Checkpoint, Judged
@@ -23,6 +25,7 @@ from tracemill.train.errors import TrainError
 from tracemill.train.finetune import Conduct, finetune, load_base
 from tracemill.train.loop import fit
 from tracemill.train.settings import Settings
+from tracemill.warehouse.ingest import ingest
 
 FEW = Settings(steps=6, batch_size=2, learning_rate=2e-3, layers=2, every=3)
 
@@ -104,9 +107,9 @@ def test_quantized_weights_cannot_learn(work: Path, parts: list[Rendered]) -> No
 
 def test_a_rate_that_diverges_stops_with_one_sentence(work: Path, parts: list[Rendered]) -> None:
     model = load_base(work / "tiny")
-    careful = replace(FEW, steps=40, every=40, learning_rate=5e-3, method="full")
+    careful = replace(FEW, steps=40, every=40, batch_size=7, learning_rate=1e-2, method="full")
     assert fit(model, parts, careful, half).losses[-1] < 2
-    wild = replace(careful, steps=60, every=60, learning_rate=3.0)
+    wild = replace(careful, batch_size=2, learning_rate=3.0)
     with pytest.raises(TrainError, match=r"too high, try --learning-rate 0.6. Nothing was saved."):
         fit(model, parts, wild, half)
 
@@ -274,6 +277,25 @@ def test_a_data_set_that_was_rendered_already_is_refused(home: Home, work: Path,
     ):
         finetune(home, load(rows), base, FEW, lambda model, chat: half(), "a half")
     assert not home.adapters.exists()
+
+
+def test_a_data_set_of_another_template_is_proved_again_and_said_so(
+    home: Home, work: Path, tmp_path: Path
+) -> None:
+    for number in range(4):
+        record(home, f"s{number}", [user(f"Say {number}."), assistant("Yes.")])
+    ingest(home)
+    exported = export(home, chat=Chat.load(work / "tiny"))
+    other = tiny_model(tmp_path / "other")
+    template = other / TEMPLATE_FILE
+    template.write_text("{# another #}" + template.read_text("utf-8"), "utf-8")
+    few = replace(FEW, steps=2, every=2)
+    notes = [
+        finetune(home, exported, resolve(str(base), home), few, lambda model, chat: half(), "a half").notes
+        for base in (work / "tiny", other)
+    ]
+    told = "was exported for the template of tiny; every row was proved again for that of"
+    assert notes[0] == () and told in notes[1][0]
 
 
 def test_a_log_that_is_not_installed_names_what_to_install(

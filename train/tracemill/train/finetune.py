@@ -153,7 +153,8 @@ def finetune(
     finally:
         keeper.close()
     _remember(home, adapter)
-    return Finetuned(adapter, reused=False, resumed=resumed, notes=tuple(keeper.damaged))
+    notes = (*_proved(dataset, base, chat), *keeper.damaged)
+    return Finetuned(adapter, reused=False, resumed=resumed, notes=notes)
 
 
 def _found(outcome: Outcome) -> dict[str, Any]:
@@ -170,6 +171,17 @@ def _found(outcome: Outcome) -> dict[str, Any]:
         "scores": [(one.step, one.judged.score) for one in outcome.found],
         "losses": [round(loss, 6) for loss in outcome.losses],
     }
+
+
+def _proved(dataset: Dataset, base: BaseModel, chat: Chat) -> list[str]:
+    """Whether the data set was exported for another template: its rows fit this one, or they were refused."""
+    proof = dataset.manifest.proof if dataset.manifest else None
+    if proof is None or proof.template_sha256 == chat.digest:
+        return []
+    return [
+        f"{dataset.name} was exported for the template of {proof.base}; every row was proved again for that "
+        f"of {base.name}."
+    ]
 
 
 def check_unrendered(dataset: Dataset) -> None:
