@@ -102,6 +102,22 @@ def test_duplicates_differ_in_ids_and_white_space_only() -> None:
     assert run(other_tools, "duplicates").rows.height == 2
 
 
+def test_what_only_one_of_two_duplicates_teaches_is_not_lost() -> None:
+    def weighed(first: int, last: int) -> list[Message]:
+        turns = [user("p"), assistant("One."), user("more"), assistant("Two.")]
+        return [{**turns[0]}, {**turns[1], "weight": first}, turns[2], {**turns[3], "weight": last}]  # type: ignore[typeddict-unknown-key]
+
+    rows = frame(*(conversation(i, weighed(*one)) for i, one in enumerate([(0, 1), (1, 0), (1, 0), (0, 0)])))
+    for step in ("duplicates", "near_duplicates"):
+        curated = run(rows, step)
+        assert context(curated) == {"c0": [1], "c1": [3]}
+        kept = {name: evidence.split("conversation ")[1][:2] for name, _, evidence in reasons(curated)}
+        assert kept == {"c2": "c1", "c3": "c0"}
+    assert context(
+        run(frame(conversation(0, weighed(1, 1)), conversation(1, weighed(0, 1))), "duplicates")
+    ) == {"c0": []}
+
+
 def test_of_duplicates_the_held_out_one_stays() -> None:
     rows = frame(*(conversation(i, chat("p"), split=pin) for i, pin in enumerate([None, "train", "test"])))
     assert run(rows, "duplicates").rows["conversation_id"].to_list() == ["c2"]

@@ -15,10 +15,11 @@ from typing import Literal
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 from pydantic import Field
 
 from tracemill.curate.features.likeness import NEAR, Packed
-from tracemill.curate.near.candidates import Positions, stacked
+from tracemill.curate.near.candidates import Judge, Positions, stacked
 from tracemill.curate.near.clusters import Clusters, find
 from tracemill.curate.near.earlier import Earlier, earlier, matches, prompts_of
 from tracemill.curate.near.reading import reader
@@ -65,19 +66,34 @@ class SuiteOptions(Options, frozen=True):
 def near_duplicates(frame: pl.LazyFrame, options: NearOptions, folder: Path | None) -> Sieved:
     """Keep the best of near copies: the most held-out pin, the best outcome, the shortest, the earliest.
 
-    Only what is near, exactly verified, to a conversation that is kept is dropped. A branch of the same
-    session stays, for the two share turns without being copies: the step `branches` learns those once. The
-    column `cluster` names those that stay for others by themselves; where all are kept, the whole cluster by
-    the first one in it.
+    Only what is near, exactly verified, to a conversation that is kept is dropped, and only where it teaches
+    no turn that is context there. A branch of the same session stays, for the two share turns without being
+    copies: the step `branches` learns those once. The column `cluster` names those that stay for others by
+    themselves; where all are kept, the whole cluster by the first one in it.
     """
     rows = frame.collect()
     signatures = stacked(rows["minhash"].to_list())
-    found = find(signatures, reader(rows, folder), options.threshold, _preference(rows))
+    found = find(
+        signatures, reader(rows, folder), options.threshold, _preference(rows), stands=_teaches_all(rows)
+    )
     best = options.keep == "best"
     found = replace(found, leader=_without_branches(rows, found.leader))
     judged = _with_clusters(rows, found, found.leader if best else found.cluster)
     first = pl.col("conversation_id") == pl.col("_leader")
     return sieve(judged.lazy(), "near_duplicates", first if best else pl.lit(True))
+
+
+def _teaches_all(rows: pl.DataFrame) -> Judge:
+    """Whether the right row learns no turn that is context, at the same place, in the left one."""
+    context = rows["context"].to_list()
+    learned = rows.select(pl.col("assistants").list.set_difference("context")).to_series().to_list()
+
+    def stands(left: Positions, right: Positions) -> NDArray[np.bool_]:
+        pairs = zip(left.tolist(), right.tolist(), strict=True)
+        found = (not context[a] or set(context[a]).isdisjoint(learned[b]) for a, b in pairs)
+        return np.fromiter(found, np.bool_, len(left))
+
+    return stands
 
 
 def _without_branches(rows: pl.DataFrame, leader: Positions) -> Positions:

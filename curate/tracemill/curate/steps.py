@@ -84,18 +84,26 @@ def calls(frame: pl.LazyFrame, options: CallOptions) -> Sieved:
 def duplicates(frame: pl.LazyFrame, _: Options) -> Sieved:
     """Keep one of the conversations with the same messages and tools, call ids and white space aside.
 
-    The most held-out pin wins, for what one session holds out another must not teach; then the earliest.
+    The most held-out pin wins, for what one session holds out another must not teach; then the earliest. One
+    that teaches a turn which is context in that one stays as well.
     """
     pin = pl.col("split").replace_strict({"test": 0, "valid": 1}, default=2, return_dtype=pl.Int8)
-    first = pl.col("conversation_id").first().over("fingerprint", order_by=["_pin", ORDER])
+    order = ["_pin", ORDER]
+    like = pl.col("conversation_id").first().over("fingerprint", "context", order_by=order)
+    marked = frame.with_columns(_pin=pin).with_columns(
+        _first=pl.col("conversation_id").first().over("fingerprint", order_by=order),
+        _out=pl.col("context").first().over("fingerprint", order_by=order),
+        _like=like,
+    )
+    all_taught = pl.col("_out").list.set_difference("context").list.len() == 0
+    judged = marked.with_columns(_kept=pl.when(all_taught).then("_first").otherwise("_like"))
     return sieve(
-        frame.with_columns(_pin=pin).with_columns(
-            _first=first,
+        judged.with_columns(
             _reason=pl.lit("exact duplicate"),
-            _evidence=pl.format("the same messages and tools as conversation {}", first),
+            _evidence=pl.format("the same messages and tools as conversation {}", "_kept"),
         ),
         "duplicates",
-        pl.col("conversation_id") == pl.col("_first"),
+        pl.col("conversation_id") == pl.col("_kept"),
     )
 
 
@@ -185,7 +193,7 @@ STEPS: dict[str, Step] = {
         copies.near_duplicates,
         "raise its threshold",
         copies.NearOptions,
-        ("minhash", "extent", "turns"),
+        ("minhash", "extent", "assistants", "turns"),
         texts=True,
     ),
     "families": Step(copies.families, "raise max_per_family", copies.FamilyOptions, ("family",)),

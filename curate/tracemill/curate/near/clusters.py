@@ -83,16 +83,17 @@ def find(
     threshold: float,
     preference: Positions | None = None,
     fixed: NDArray[np.bool_] | None = None,
+    stands: Judge | None = None,
 ) -> Clusters:
     """Clusters, and the row that is kept for each row.
 
     `preference` ranks rows, the lowest is kept (default: their order); rows that are `fixed` are kept in any
-    case and should be the most preferred.
+    case and should be the most preferred. The first of a pair leads the second only where it `stands` for it.
     """
     order = np.arange(len(signatures)) if preference is None else preference
     stays = np.zeros(len(signatures), np.bool_) if fixed is None else fixed
     with clustered(signatures, read, threshold) as near:
-        return _led(near, order, stays)
+        return _led(near, order, stays, stands)
 
 
 def across(
@@ -134,7 +135,7 @@ def _several(labels: Positions) -> Positions:
     return np.flatnonzero(np.bincount(labels, minlength=len(labels))[labels] > 1)
 
 
-def _led(near: Near, preference: Positions, fixed: NDArray[np.bool_]) -> Clusters:
+def _led(near: Near, preference: Positions, fixed: NDArray[np.bool_], stands: Judge | None) -> Clusters:
     """In every cluster the most preferred row leads those near to it, then the next of the others does."""
     cluster = near.cluster
     leader, similarity = np.arange(len(cluster)), np.ones(len(cluster))
@@ -145,6 +146,8 @@ def _led(near: Near, preference: Positions, fixed: NDArray[np.bool_]) -> Cluster
         leads = np.concatenate([[True], groups[1:] != groups[:-1]])
         first = waiting[leads][np.cumsum(leads) - 1]
         free = ~leads & ~fixed[waiting]
+        if stands is not None:
+            free[free] = stands(first[free], waiting[free])
         led = np.zeros(len(waiting), np.bool_)
         led[free] = near.judge(first[free], waiting[free])
         leader[waiting[led]] = first[led]
