@@ -94,6 +94,19 @@ def test_merging_keeps_rows_and_says_where_they_come_from(tmp_path: Path, home: 
     assert str(tmp_path) not in (tmp_path / "m" / FILE).read_text("utf-8")
 
 
+def test_another_id_changes_nothing_else_of_a_line(tmp_path: Path, home: Home) -> None:
+    odd = rb'{ "x":1e5,"n":123456789012345678901234567890 , "a":{"id":"x"}, "\u0069d" : "x","messages":%b}'
+    messages = rb'[{"role":"user","content":"\u00e9 \/"},{"role":"assistant","content":"yes %d"}]'
+    lines = [odd % (messages % number) for number in range(2)]
+    merge(
+        [opened(home, tmp_path / name, {"train": [line]}) for name, line in zip("ab", lines, strict=True)],
+        tmp_path / "m",
+        home,
+    )
+    written = (tmp_path / "m" / "train.jsonl").read_bytes().splitlines()
+    assert written == [lines[0], lines[1].replace(rb': "x","mess', rb': "b/x","mess')]
+
+
 def test_what_was_written_is_private_and_the_same_again(tmp_path: Path, home: Home) -> None:
     sets = [opened(home, tmp_path / name, {"train": [long_talk(n)]}) for n, name in enumerate("ab")]
     assert not merge(sets, tmp_path / "m", home).written.reused

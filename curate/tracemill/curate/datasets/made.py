@@ -262,8 +262,26 @@ def _copy(
             progress(f"writing {file.name}", done, lines.total)
 
 
+def renamed(text: str, new_id: str) -> str:
+    """A JSON object that has an `id`, with another one, and all else as it was written."""
+    reader = json.JSONDecoder()
+    key, end = "", text.index("{") + 1
+    while key != "id":
+        key, end = reader.raw_decode(text, _after(text, end))
+        start = _after(text, end)
+        _, end = reader.raw_decode(text, start)
+    return text[:start] + json.dumps(new_id, ensure_ascii=False) + text[end:]
+
+
+def _after(text: str, at: int) -> int:
+    """Where the next key or value begins."""
+    while text[at] in " \t\r\n,:":
+        at += 1
+    return at
+
+
 def _line(line: bytes, number: int, new_id: str | None) -> bytes:
     text = line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
     if new_id is not None:
-        text = json.dumps({**json.loads(text), "id": new_id}, ensure_ascii=False).encode()
+        text = renamed(text.decode(), new_id).encode()
     return text if text.endswith(b"\n") else text + b"\n"
