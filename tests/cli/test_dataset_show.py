@@ -97,8 +97,9 @@ def test_other_forms_of_rows(kind: str, home: Home, tmp_path: Path, tracemill: R
             "twice",
             "Several rows have the id 'twice': train.jsonl, line 4 and train.jsonl, line 5; give split",
         ),
-        ("train:6", "line 6: not a JSON object; `tracemill dataset validate`"),
+        ("train:6", "line 6: not JSON (Expecting property name"),
         ("train:7", "line 7: it has no list of `messages` (no messages); mend or delete the line."),
+        ("endless", "line 8: not JSON (1e400 is more than a number can be); `tracemill dataset"),
     ],
 )
 def test_what_cannot_be_shown_is_one_sentence(
@@ -107,6 +108,7 @@ def test_what_cannot_be_shown_is_one_sentence(
     good = [{"id": f"fine-{n}", "messages": [user("a"), assistant("b")]} for n in range(1, 4)]
     twice = [{"id": "twice", "messages": [user("a"), assistant("b")]}] * 2
     lines = [json.dumps(row) for row in [*good, *twice]] + ["{", "{}"]
+    lines.append('{"id": "endless", "score": 1e400, "messages": [{"role": "user", "content": "a"}]}')
     (tmp_path / "train.jsonl").write_text("\n".join(lines) + "\n")
     ended = tracemill("dataset", "show", which, str(tmp_path))
     assert ended.code == 1

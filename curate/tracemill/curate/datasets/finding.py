@@ -16,6 +16,7 @@ from typing import Any, cast
 
 from pydantic import ValidationError
 
+from tracemill.curate.chat_lines import Lines, records
 from tracemill.curate.datasets.opened import Opened, find
 from tracemill.curate.errors import DatasetError
 from tracemill.curate.manifest import FILE, Manifest
@@ -108,9 +109,11 @@ def _with_id(data: Opened, name: str, end: str, meant: Callable[[str], bool]) ->
         with file.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
             for start in sorted({start for needle in needles for start in _lines_with(mapped, needle)}):
                 stop = mapped.find(b"\n", start)
-                row = _row(mapped[start : stop if stop >= 0 else len(mapped)])
+                line = mapped[start : stop if stop >= 0 else len(mapped)]
+                row = _row(line)
                 if row is not None and isinstance(own := row.get("id"), str) and meant(own):
-                    yield Placed(split, file, _number(mapped, start), row)
+                    number = _number(mapped, start)
+                    yield Placed(split, file, number, _strict(line, file, number))
 
 
 def _lines_with(mapped: mmap.mmap, needle: bytes) -> Iterator[int]:
@@ -134,14 +137,16 @@ def _at_line(split: str, file: Path, number: int) -> Placed:
         for at, line in enumerate(stream, start=1):
             if at < number:
                 continue
-            row = _row(line)
-            if row is None:
-                raise DatasetError(
-                    f"{file}, line {number}: not a JSON object; `tracemill dataset validate` says what is "
-                    "wrong there."
-                )
-            return Placed(split, file, number, row)
+            return Placed(split, file, number, _strict(line, file, number))
     raise DatasetError(f"{file} has {at} lines, so there is no line {number}.")
+
+
+def _strict(line: bytes, file: Path, number: int) -> dict[str, Any]:
+    """The row in a line, read as strictly as for training; DatasetError says what is wrong with it."""
+    _, record = next(records(Lines("", str(file), file.stem, None, [(number, line)])))
+    if isinstance(record, dict):
+        return record
+    raise DatasetError(f"{record.evidence}; `tracemill dataset validate` lists all that is wrong.")
 
 
 def _row(line: bytes) -> dict[str, Any] | None:
