@@ -39,7 +39,9 @@ def test_of_200_airline_sessions_the_84_good_ones_are_learned(home: Home, shared
     assert bare == 20
     assert told["calls"] == (84, 64, {"no toolset": 20})
     # Trials of a task begin alike, but no two of the good ones are the same throughout.
-    assert [told[step][:2] for step in ("duplicates", "near_duplicates", "branches", "learnable", "form")] == [(64, 64)] * 5
+    assert [
+        told[step][:2] for step in ("duplicates", "near_duplicates", "branches", "learnable", "form")
+    ] == [(64, 64)] * 5
     by_task: dict[str | None, set[str]] = defaultdict(set)
     for row in manifest.rows:
         by_task[row.task].add(row.split)
