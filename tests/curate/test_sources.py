@@ -89,6 +89,9 @@ FAULTS: dict[str, tuple[bytes, str, str]] = {
     "infinite argument": (called({"function": {"name": "f", "arguments": '{"x": 1e400}'}}), "not JSON", "cannot be written as JSON"),
     "calls": (called(5), "broken calls", "a tool call of message 0 names no function"),
     "call": (called({"name": "f", "arguments": {}}), "broken calls", "a tool call of message 0 names no function"),
+    "half a weight": (b'{"messages": [{"role": "assistant", "content": "a", "weight": 0.5}]}\n', "bad weight", "message 0 has the weight 0.5, not 0 or 1"),
+    "no weight": (b'{"messages": [{"role": "assistant", "content": "a", "weight": null}]}\n', "bad weight", "message 0 has the weight None, not 0 or 1"),
+    "true weight": (b'{"messages": [{"role": "assistant", "content": "a", "weight": true}]}\n', "bad weight", "message 0 has the weight True, not 0 or 1"),
     "call without a name": (called({"id": "a", "name": 7, "arguments": {}}), "broken calls", "names no function"),
 }  # fmt: skip
 

@@ -186,6 +186,8 @@ def read_messages(items: Any) -> list[Message]:
             raise _BrokenRowError("no text", f"the content of message {number} is a {type(content).__name__}")
         if role == "assistant" and not _named(message):
             raise _BrokenRowError("broken calls", f"a tool call of message {number} names no function")
+        if role == "assistant" and not is_weight(weight := message.get("weight", 1)):
+            raise _BrokenRowError("bad weight", f"message {number} has the weight {weight!r}, not 0 or 1")
         plain = plain and role in _PLAIN_ROLES and isinstance(content, str) and _neutral(message)
     if plain:
         return cast("list[Message]", items)
@@ -194,6 +196,11 @@ def read_messages(items: Any) -> list[Message]:
         if "weight" in item:
             cast("dict[str, Any]", message)["weight"] = item["weight"]
     return read
+
+
+def is_weight(value: object) -> bool:
+    """Whether it says that a turn is learned (1) or not (0); what lies between, nobody trains as it says."""
+    return not isinstance(value, bool) and value in (0, 1)
 
 
 def _neutral(message: Mapping[str, Any]) -> bool:
