@@ -280,6 +280,7 @@ def test_nothing_recorded_acts_in_the_pages(card_of: Made) -> None:
     for line in pages["card.md"].splitlines():
         if not line.startswith("    "):
             assert not re.search(r"(?<!\\)[<`\[]", line.replace("`weight` 0", "")), line
+            assert not re.search(r"https?://|www\.", line), line
             assert not line.startswith(("# heading", "```"))
 
 

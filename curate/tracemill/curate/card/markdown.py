@@ -25,6 +25,8 @@ _CELL = 200
 _SYSTEMS = 5
 _CATEGORIES = 20
 _TEXT = 400
+# Characters that mark something up, and those that make a link of an address or a list of a line.
+_ACTS = re.compile(r"[\\`*\[\]<>|&~]|(?<!\w)_|_(?!\w)|:(?=//)|(?<=www)\.|^[#+=]|^-(?= )", re.IGNORECASE)
 
 
 def markdown(card: Card) -> str:
@@ -176,4 +178,4 @@ def _cell(value: object) -> str:
 
 
 def _prose(text: str) -> str:
-    return re.sub(r"([\\`*\[\]<>|&~])", r"\\\1", " ".join(plain(text).split()))
+    return _ACTS.sub(r"\\\g<0>", " ".join(plain(text).split()))
