@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import string
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,16 @@ ROWS: dict[str, tuple[dict[str, Any], str]] = {
         "[assistant, rejected]",
     ),
 }
+
+
+def test_a_row_with_a_secret_is_shown_with_a_warning(home: Home, tmp_path: Path, tracemill: Run) -> None:
+    key = "ghp_" + string.ascii_lowercase + string.digits
+    rows = [{"messages": [user(text), assistant("Yes.")]} for text in (f"Is {key} mine?", "Mail a@b.org")]
+    (tmp_path / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    ended = tracemill("dataset", "show", "train:1", str(tmp_path), "--json")
+    assert json.loads(ended.out)["row"] == rows[0]
+    assert "looks like a secret (github-token)" in ended.err and key not in ended.err
+    assert tracemill("dataset", "show", "train:2", str(tmp_path)).err == ""
 
 
 @pytest.mark.parametrize("kind", ROWS)

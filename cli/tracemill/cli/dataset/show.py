@@ -46,6 +46,7 @@ def show(
 
         with output.progress() as progress:
             sequences = pieces(shown, Chat.load(resolve(model, home, progress).path))
+    _warn(shown)
     if as_json:
         output.emit_json(_object(shown, sequences))
         return
@@ -54,6 +55,18 @@ def show(
         _talk(shown)
     else:
         _tokens(sequences)
+
+
+def _warn(shown: Shown) -> None:
+    """Say that the row holds a secret, for it is shown as it stands in the file."""
+    from tracemill.curate.features.leftovers import PERSONAL, secrets
+
+    kinds = [kind for kind in secrets(shown.talk) or [] if kind not in PERSONAL]
+    if kinds:
+        output.hint(
+            f"The row holds what looks like a secret ({', '.join(kinds)}), so mind where you paste it; the "
+            "recipe step [steps.secrets] drops such rows."
+        )
 
 
 def _object(shown: Shown, sequences: list[list[Piece]] | None) -> dict[str, Any]:
