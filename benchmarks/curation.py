@@ -243,35 +243,46 @@ def version(python: Path, package: str) -> str:
 
 
 def measured(name: str, rows: int, command: list[Any]) -> tuple[Run, str]:
-    """The command run alone: its time, the most memory that it and its processes held at once, its output."""
+    """The command run alone: its time, the most memory that it and its processes held at once, its output.
+
+    The time of the processor is what each of its processes had used when it was last seen: not every program
+    waits for its workers, so the system does not add them up.
+    """
     say(f"{name}: {rows} rows")
-    start, before, most = time.monotonic(), os.times(), 0
+    start, most = time.monotonic(), 0
+    used: dict[int, float] = {}
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as errors:
         process = subprocess.Popen(command, stdout=out, stderr=errors)
         while process.poll() is None:
-            most = max(most, held(process.pid))
+            most = max(most, held(process.pid, used))
             time.sleep(0.2)
-        wall, after = time.monotonic() - start, os.times()
+        wall = time.monotonic() - start
         out.seek(0)
         errors.seek(0)
         if process.returncode:
             raise SystemExit(f"{name} failed:\n{errors.read()[-3000:]}")
-        cpu = after.children_user + after.children_system - before.children_user - before.children_system
+        cpu = sum(used.values())
         say(f"  {wall:.0f} s, {cpu:.0f} s of the processor, {most / 2**30:.1f} GB")
         return Run(name, rows, wall, cpu, most), out.read()
 
 
-def held(root: int) -> int:
-    """Bytes of memory of a process and all below it; pages that they share count once each (PSS)."""
+def held(root: int, used: dict[int, float]) -> int:
+    """Bytes of memory of a process and all below it; pages that they share count once each (PSS).
+
+    `used` is told the seconds of the processor of each so far.
+    """
     children: dict[int, list[int]] = {}
+    seconds: dict[int, float] = {}
     for folder in Path("/proc").glob("[0-9]*"):
         with suppress(OSError, ValueError):
-            parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
-            children.setdefault(parent, []).append(int(folder.name))
+            fields = (folder / "stat").read_text().rpartition(")")[2].split()
+            children.setdefault(int(fields[1]), []).append(int(folder.name))
+            seconds[int(folder.name)] = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
     total, waiting = 0, [root]
     while waiting:
         process = waiting.pop()
         waiting += children.get(process, [])
+        used[process] = seconds.get(process, used.get(process, 0.0))
         with suppress(OSError):
             for line in Path(f"/proc/{process}/smaps_rollup").read_text().splitlines():
                 if line.startswith("Pss:"):
