@@ -15,10 +15,11 @@ from hypothesis import strategies as st
 
 from planted_secrets import SHAPES, Maker
 from tracemill.tracer import Redactor
+from tracemill.tracer.base64_texts import encoded
 from tracemill.tracer.detect import Detector
 from tracemill.tracer.messages import spelled
 from tracemill.tracer.named_secrets import CONTEXT_HINTS
-from tracemill.tracer.secret_patterns import RULES
+from tracemill.tracer.secret_patterns import RULES, long_runs, tokens
 
 ENVIRONMENT = {"A_TOKEN": "hunter2x-9", "HOME": "/home/ada"}
 LOOK = Detector(ENVIRONMENT).look
@@ -131,6 +132,15 @@ def test_ordinary_texts_are_cleared() -> None:
 def test_hashes_and_ids_are_cleared() -> None:
     assert LOOK.clears("commit 9fceb02d0ae598e95dc970b74767f19372d61af8")
     assert LOOK.clears('{"id":"call_0a1b2c3d4e5f60718293a4b5","path":"src/module.py"}', is_json=True)
+
+
+@given(st.from_regex("pyd_ai_[0-9a-f]{32}", fullmatch=True))
+def test_an_id_that_pydantic_ai_makes_is_no_token_and_no_base64_of_text(made: str) -> None:
+    assert long_runs(f'"id":"{made}"') == ""
+    assert not any(tokens(made, made))
+    assert not any(encoded(made, made))
+    with pytest.raises(UnicodeDecodeError):
+        base64.urlsafe_b64decode(made + "=").decode()
 
 
 def test_base64_of_a_secret_is_not_cleared_behind_an_escape() -> None:

@@ -88,7 +88,8 @@ def compact_json(*, sort_keys: bool = False) -> Callable[[object], str]:
 
 _canonical = compact_json(sort_keys=True)
 _compact = compact_json()
-_quoted: Callable[[Any], str] = json.encoder.encode_basestring
+quoted: Callable[[Any], str] = json.encoder.encode_basestring
+"""The JSON of a text. TypeError for anything else."""
 
 
 def canonical_json(value: object) -> bytes:
@@ -107,7 +108,7 @@ def spelled(message: Message) -> tuple[str, str]:
     Most messages are texts, of which each is written once for both.
     """
     try:
-        texts = tuple(map(_quoted, message.values()))
+        texts = tuple(map(quoted, message.values()))
     except TypeError:  # something else than texts
         return _compact(message), _canonical(message)
     as_they_come, in_order, pick = _forms(tuple(message))
@@ -122,7 +123,7 @@ def _forms(names: tuple[str, ...]) -> tuple[str, str, Callable[[tuple[str, ...]]
 
 
 def _form(names: Sequence[str]) -> str:
-    return "{" + ",".join(_quoted(name).replace("%", "%%") + ":%s" for name in names) + "}"
+    return "{" + ",".join(quoted(name).replace("%", "%%") + ":%s" for name in names) + "}"
 
 
 def named_by(canonical: str) -> str:

@@ -29,7 +29,7 @@ from typing import Any, TypeVar, cast
 from tracemill.tracer.detect import Detector, apart, occurrences, spellings
 from tracemill.tracer.harmless import Harmless
 from tracemill.tracer.json_text import encodable, parsed, unescaped
-from tracemill.tracer.messages import Message, compact_json, content_id
+from tracemill.tracer.messages import Message, compact_json, content_id, quoted
 from tracemill.tracer.secret_names import announces, is_secret_name, kind_of_field
 
 T = TypeVar("T")
@@ -175,13 +175,13 @@ class SessionRedactor:
             if name == "tool_calls":
                 for call in message.get("tool_calls", ()):
                     if not (
-                        self._clears_id(call["id"])
+                        self.clears_id(call["id"])
                         and self._clears(call["name"])
                         and self._clears(call["arguments"])
                     ):
                         return False
             elif name != "role" and not (
-                self._clears_id(item) if name == "tool_call_id" else self._clears(item)
+                self.clears_id(item) if name == "tool_call_id" else self._clears(item)
             ):
                 return False
         return True
@@ -206,12 +206,28 @@ class SessionRedactor:
                 return True
         except TypeError:  # no text
             return False
-        return all(map(self._clears_id, strange))
+        return all(map(self.clears_id, strange))
 
-    def _clears_id(self, id: Any) -> bool:
-        return type(id) is str and _clean_id(id, self._detector, self._harmless) == id
+    def clears_id(self, id: Any) -> bool:
+        """Whether an id may stay as it is."""
+        if type(id) is not str:
+            return False
+        return id in self._harmless.texts or _clean_id(id, self._detector, self._harmless) == id
 
-    def _clears(self, value: Any) -> bool:
+    def cleared(self, value: Any) -> str | None:
+        """The JSON of a value, if one look shows that it has no secrets."""
+        if value is None:
+            return "null"
+        if type(value) is str:
+            return quoted(value) if self._clears(value) else None
+        try:
+            written = _json(value)
+        except (TypeError, ValueError, RecursionError):  # no JSON
+            return None
+        return written if self._clears(value, written) else None
+
+    def _clears(self, value: Any, written: str | None = None) -> bool:
+        """Whether one look shows that a value has no secrets; `written` is its JSON, where there is some."""
         kind = type(value)
         if kind is int or kind is float or kind is bool or value is None:
             return True
@@ -219,7 +235,7 @@ class SessionRedactor:
             return False
         is_json = kind is not str
         try:
-            text: str = _json(value) if is_json else value
+            text: str = written or (_json(value) if is_json else value)
         except (TypeError, ValueError, RecursionError):  # no JSON
             return False
         harmless = self._harmless

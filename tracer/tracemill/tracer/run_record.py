@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tracemill.tracer import events
+from tracemill.tracer.call_lines import CallLines
 from tracemill.tracer.journal import DeferredCall, Journal
 from tracemill.tracer.model_requests import ModelRequests
 from tracemill.tracer.tool_calls import (
@@ -53,6 +54,7 @@ class RunRecord:
         self.run_id = run_id
         self._journal = journal
         self._started = time.perf_counter()
+        self._lines = CallLines(journal.spool, session_id, run_id)
         self._calls: list[Call] = []
         self.prepared = self.wrapped = False
         """Whether `before_model_request` came ahead of `wrap_model_request`, and whether the latter runs."""
@@ -123,18 +125,7 @@ class RunRecord:
         if call.started:
             return
         call.started = True
-        self._journal.spool.write(
-            events.tool_start(
-                self.session_id,
-                call.call_id,
-                run_id=self.run_id,
-                request_id=call.request_id,
-                tool_call_id=call.tool_call_id,
-                tool=call.tool,
-                raw_arguments=call.raw_arguments,
-                parent_call_id=call.parent_call_id,
-            )
-        )
+        self._lines.start(call)
 
     def permission(self, call: Call, kind: str) -> None:
         """Somebody allowed a call or rejected it: `kind` is ACP's, such as allow_once or reject_always."""
@@ -152,17 +143,7 @@ class RunRecord:
             return
         self.call_starts(call)
         call.ended = True
-        self._journal.spool.write(
-            events.tool_end(
-                self.session_id,
-                call.call_id,
-                status=verdict.status,
-                arguments=call.arguments,
-                result=verdict.result,
-                error=verdict.error,
-                latency_ms=verdict.latency_ms,
-            )
-        )
+        self._lines.end(call, verdict)
         if verdict.status == "deferred":
             # Whoever answers it makes it a call of its own, in this run or in a later one.
             self._calls = [other for other in self._calls if other is not call]
@@ -207,15 +188,14 @@ class RunRecord:
     def _open_call(self, part: ToolCallPart) -> Call | None:
         first: Call | None = None
         for call in self._calls:
-            if call.ended or call.tool_call_id != part.tool_call_id or self._is_executing(call):
+            if call.part is not part and (first is not None or call.tool_call_id != part.tool_call_id):
+                continue
+            if call.ended or any(executing.call is call for executing in self.executing):
                 continue
             if call.part is part:
                 return call
-            first = first or call
+            first = call
         return first
-
-    def _is_executing(self, call: Call) -> bool:
-        return any(executing.call is call for executing in self.executing)
 
     def _adopted(self, tool_call_id: str) -> Call | None:
         """The call of an earlier run that this run answers."""

@@ -214,6 +214,9 @@ RUN = f"[{_RUN_CHARACTERS}]{{{_SHORTEST}}}"
 _IS_IN_RUN = re.compile(f"[{_RUN_CHARACTERS}]")
 _RUNS_APART = bytes(code if _IS_IN_RUN.match(chr(code)) else ord(" ") for code in range(256))
 _NO_NAME = re.compile("[A-Z0-9]")
+_MINTED = re.compile("pyd_ai_[0-9a-f]{32}")
+"""The id that Pydantic AI makes for a tool call without one: no token begins in it, and as base64 it would be
+no text. Every answer is full of them."""
 _IN_A_RUN = re.compile(f"[{_RUN_CHARACTERS}]*")
 
 # A token starts where no word goes on, so that `task-...` never counts; but the `n` of a newline written as
@@ -299,7 +302,8 @@ def long_runs(text: str) -> str:
         return ""
     # Bytes are taken apart in a tenth of the time that an expression takes.
     apart = text.encode("utf-8", "replace").translate(_RUNS_APART).decode().split()
-    return " ".join([run for run in apart if len(run) >= _SHORTEST and _NO_NAME.search(run)])
+    kept = [run for run in apart if len(run) >= _SHORTEST and _NO_NAME.search(run)]
+    return " ".join([run for run in kept if not _MINTED.fullmatch(run)])
 
 
 def may_be_token(runs: str) -> bool:

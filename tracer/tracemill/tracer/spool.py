@@ -94,6 +94,10 @@ class Spool:
             return False
         return self._write(line, fields.get("session_id"))
 
+    def append(self, line: str, session_id: str) -> bool:
+        """Append the line of an event without secrets, newline included; as `write` in all else."""
+        return self._write(line.encode(), session_id)
+
     def _write(self, line: bytes, session_id: str | None) -> bool:
         lines = self._waiting.lines
         if lines is None:

@@ -1,0 +1,115 @@
+"""The lines of tool calls that are put together are those that events of the same content give."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pytest
+
+pytest.importorskip("hypothesis", reason="property tests need hypothesis")
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tracemill.tracer import Home, Spool, events, spool_files
+from tracemill.tracer.call_lines import CallLines
+from tracemill.tracer.redact import Redactor
+from tracemill.tracer.tool_calls import Call, Verdict
+
+SECRET = "sk-ant-api03-" + "Zq7Xw2Rt9Lm4" * 3
+ENVIRONMENT = {"HOME": "/home/jane", "DEPLOY_TOKEN": "Vb8tKq2mWz5x"}
+SESSION, RUN = "session-1", "0" * 32
+STAMP = re.compile(rb'"id":"[0-9a-f]{32}","ts":[0-9.]+')
+
+texts = st.one_of(
+    st.text(max_size=20),
+    st.text(st.characters(categories=("Cs", "Lu")), max_size=4),
+    st.sampled_from(
+        (SECRET, "jane@example.com", "/home/jane/x", ENVIRONMENT["DEPLOY_TOKEN"], '{"a": "b\\n"}')
+    ),
+)
+leaves = st.one_of(texts, st.none(), st.booleans(), st.integers(), st.floats())
+values = st.recursive(
+    leaves, lambda some: st.one_of(st.lists(some), st.dictionaries(texts, some)), max_leaves=6
+)
+own_ids = st.uuids().map(lambda one: one.hex)
+calls = st.builds(
+    Call,
+    st.none() | own_ids,
+    texts,
+    texts,
+    values,
+    arguments=values,
+    parent_call_id=st.none() | own_ids,
+)
+verdicts = st.builds(
+    Verdict,
+    st.sampled_from(("ok", "error", "retry", "deferred")),
+    values,
+    st.none() | texts,
+    st.none() | st.floats(min_value=0, max_value=1e6),
+)
+
+
+def written(spool: Spool) -> bytes:
+    return STAMP.sub(b"", b"".join(path.read_bytes() for path in spool_files(spool.home)))
+
+
+@given(calls, verdicts)
+def test_the_lines_are_those_of_events(call: Call, verdict: Verdict) -> None:
+    with TemporaryDirectory() as one, TemporaryDirectory() as other:
+        quick = Spool(Home(Path(one)), Redactor(ENVIRONMENT))
+        slow = Spool(Home(Path(other)), Redactor(ENVIRONMENT))
+        lines = CallLines(quick, SESSION, RUN)
+        lines.start(call)
+        lines.end(call, verdict)
+        slow.write(
+            events.tool_start(
+                SESSION,
+                call.call_id,
+                run_id=RUN,
+                request_id=call.request_id,
+                tool_call_id=call.tool_call_id,
+                tool=call.tool,
+                raw_arguments=call.raw_arguments,
+                parent_call_id=call.parent_call_id,
+            )
+        )
+        slow.write(
+            events.tool_end(
+                SESSION,
+                call.call_id,
+                status=verdict.status,
+                arguments=call.arguments,
+                result=verdict.result,
+                error=verdict.error,
+                latency_ms=verdict.latency_ms,
+            )
+        )
+        quick.close()
+        slow.close()
+        assert written(quick) == written(slow)
+        assert quick.dropped == slow.dropped
+
+
+@pytest.mark.parametrize("place", ["session", "run"])
+def test_ids_that_become_a_secret_later_are_replaced(home: Home, place: str) -> None:
+    environment: dict[str, Any] = {}
+    spool = Spool(home, Redactor(environment))
+    secret = "Vb8tKq2mWz5x"
+    lines = CallLines(spool, *((secret, RUN) if place == "session" else (SESSION, secret)))
+    lines.start(Call(None, "call-1", "read_file", {}))
+    assert secret.encode() in written(spool)
+    spool.close()
+    for path in spool_files(home):
+        path.unlink()
+    environment["DEPLOY_TOKEN"] = secret
+    lines.start(Call(None, "call-2", "read_file", {}))
+    lines.end(Call(None, "call-2", "read_file", {}), Verdict("ok", "done"))
+    told = written(spool)
+    assert b"call-2" in told
+    assert secret.encode() not in told
+    spool.close()
