@@ -100,7 +100,9 @@ def _interruptible(connection: duckdb.DuckDBPyConnection, work: Callable[[], pl.
             while not asked.done():
                 wait([asked], timeout=0.2)  # not for ever: a signal may reach another thread than this one
         except KeyboardInterrupt:
-            connection.interrupt()
+            while not asked.done():  # a query that has not begun yet takes no notice
+                connection.interrupt()
+                wait([asked], timeout=0.1)
             raise
         return asked.result()
 
