@@ -30,7 +30,14 @@ seed = 7
 def test_the_default_recipe_is_valid() -> None:
     recipe = find("default")
     assert recipe.name == "default"
-    assert list(recipe.steps) == ["outcome", "calls", "duplicates", "near_duplicates", "branches", "learnable"]
+    assert list(recipe.steps) == [
+        "outcome",
+        "calls",
+        "duplicates",
+        "near_duplicates",
+        "branches",
+        "learnable",
+    ]
     assert recipe.steps.keys() <= STEPS.keys()
     assert recipe.steps["outcome"] == OutcomeOptions(keep=["good"])
     assert recipe.steps["calls"] == CallOptions(failed_calls="context")
