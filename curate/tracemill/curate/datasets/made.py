@@ -265,7 +265,7 @@ def _copy(
 def renamed(text: str, new_id: str) -> str:
     """A JSON object that has an `id`, with another one, and all else as it was written."""
     reader = json.JSONDecoder()
-    key, end = "", text.index("{") + 1
+    key, start, end = "", 0, text.index("{") + 1
     while key != "id":
         key, end = reader.raw_decode(text, _after(text, end))
         start = _after(text, end)
