@@ -14,6 +14,14 @@ from tracemill.curate.chat.template import TEMPLATE_FILE, chatml_tools
 
 SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
 STOP = SPECIAL.index("<|im_end|>")
+CALL = [
+    "I look.\n<tool",
+    '_call>\n{"name": "read',
+    '_file", "arguments": ',
+    '{"path": "a.py"}}\n',
+    "</tool_call>",
+]
+"""What a scripted model writes, piece by piece: a sentence and a call."""
 SENTENCES = [
     "You are a helpful coding agent. Use the tools.",
     "Read the file src/app.py and tell me what the function main does.",

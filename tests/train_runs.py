@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from tiny import tiny_model
 from tracemill.curate.chat.codec import Call, encode
 from tracemill.curate.dataset import load
 from tracemill.tracer.home import Home
@@ -24,6 +25,13 @@ SETTINGS = Settings(
 )
 SAVE_EVERY = 3
 NEVER = "never"
+
+
+def tiny_and_data(folder: Path) -> Path:
+    """`folder`, with a small model in `tiny` and the data set in `data`."""
+    tiny_model(folder / "tiny")
+    data_set(folder / "data")
+    return folder
 
 
 def row(number: int) -> dict[str, Any]:

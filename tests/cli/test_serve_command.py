@@ -21,17 +21,10 @@ import pytest
 
 from adapters import lora_adapter
 from command_line import Run
-from tiny import scripted_model, tiny_model
+from tiny import CALL, scripted_model, tiny_model
 from tracemill.tracer.home import Home
 from tracemill.train.adapter import save_adapter
 
-CALL = [
-    "I look.\n<tool",
-    '_call>\n{"name": "read',
-    '_file", "arguments": ',
-    '{"path": "a.py"}}\n',
-    "</tool_call>",
-]
 SCRIPT = "from tracemill.cli.main import main; main()"
 
 

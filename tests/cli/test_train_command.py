@@ -21,10 +21,7 @@ from tracemill.warehouse.read import query
 
 @pytest.fixture(scope="module")
 def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    made = tmp_path_factory.mktemp("train")
-    tiny_model(made / "tiny")
-    train_runs.data_set(made / "data")
-    return made
+    return train_runs.tiny_and_data(tmp_path_factory.mktemp("train"))
 
 
 def words(work: Path, *more: str) -> list[str]:
@@ -142,18 +139,18 @@ def test_ctrl_c_saves_and_the_same_command_goes_on(
     """A real signal to a real process; then the same command, in this one."""
     few = words(work, "--steps", "100", "--every", "50", "--guard-loss", "1", "--rank", "2", "--layers", "1")
     code = "from tracemill.cli.main import main; main()"
-    process = subprocess.Popen(
+    lines: list[str] = []
+    with subprocess.Popen(
         [sys.executable, "-c", code, *few],
         env={**os.environ, "TRACEMILL_HOME": str(home.root)},
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    assert process.stderr is not None
-    lines: list[str] = []
-    for line in process.stderr:
-        lines.append(line)
-        if line.startswith("training: 10 "):
-            process.send_signal(signal.SIGINT)
-    assert process.wait() == 130, lines
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        assert process.stderr is not None
+        for line in process.stderr:
+            lines.append(line)
+            if line.startswith("training: 10 "):
+                process.send_signal(signal.SIGINT)
+    assert process.returncode == 130, lines
     (told,) = [line for line in lines if line.startswith("Stopped after step ")]
     assert "which is saved: the same command goes on from there, --fresh starts anew." in told
     assert lines[-1] == "error: interrupted.\n"

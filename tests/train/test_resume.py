@@ -48,10 +48,7 @@ def same_result(work: Path, whole: dict[str, Any], name: str, kills: list[int]) 
 
 @pytest.fixture(scope="module")
 def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    made = tmp_path_factory.mktemp("resume")
-    tiny_model(made / "tiny")
-    train_runs.data_set(made / "data")
-    return made
+    return train_runs.tiny_and_data(tmp_path_factory.mktemp("resume"))
 
 
 @pytest.fixture(scope="module")

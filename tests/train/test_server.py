@@ -30,7 +30,7 @@ from pydantic_ai.models.openai import OpenAIChatModel
 from pydantic_ai.providers.openai import OpenAIProvider
 
 from adapters import lora_adapter
-from tiny import scripted_model, tiny_model
+from tiny import CALL, scripted_model, tiny_model
 from tracemill.curate.chat.codec import OPEN, from_row, to_row
 from tracemill.curate.chat.template import Chat
 from tracemill.curate.errors import CodecError
@@ -41,13 +41,6 @@ from tracemill.train.errors import ServerError
 from tracemill.train.ports import occupant
 from tracemill.train.server import ModelServer, confirm_identity
 
-CALL = [
-    "I look.\n<tool",
-    '_call>\n{"name": "read',
-    '_file", "arguments": ',
-    '{"path": "a.py"}}\n',
-    "</tool_call>",
-]
 BROKEN = ["<tool_call>\n", '{"name": "read_file", "argu', "ments: {}}\n", "</tool_call>"]
 TOOL: Any = {
     "type": "function",

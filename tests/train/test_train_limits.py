@@ -32,10 +32,7 @@ FEW = Settings(steps=6, batch_size=2, learning_rate=2e-3, layers=2, every=3)
 
 @pytest.fixture(scope="module")
 def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    made = tmp_path_factory.mktemp("limits")
-    tiny_model(made / "tiny")
-    train_runs.data_set(made / "data")
-    return made
+    return train_runs.tiny_and_data(tmp_path_factory.mktemp("limits"))
 
 
 @pytest.fixture(scope="module")

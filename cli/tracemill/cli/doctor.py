@@ -24,6 +24,7 @@ import typer
 
 from tracemill.cli import output
 from tracemill.tracer.errors import TracemillError
+from tracemill.tracer.units import size
 
 if TYPE_CHECKING:
     from tracemill.tracer.home import Home
@@ -107,10 +108,8 @@ def space(home: Home) -> Check:
     there = next(folder for folder in (home.root, *home.root.parents) if folder.is_dir())
     free = shutil.disk_usage(there).free
     if free < LITTLE_SPACE:
-        return Check(
-            "disk", "warn", f"{output.size(free)} free", "free some; a base model takes 0.6 GB or more"
-        )
-    return Check("disk", "ok", f"{output.size(free)} free")
+        return Check("disk", "warn", f"{size(free)} free", "free some; a base model takes 0.6 GB or more")
+    return Check("disk", "ok", f"{size(free)} free")
 
 
 def multiplication(home: Home) -> Check:
@@ -163,7 +162,7 @@ def base_model(home: Home) -> Check:
     folder = cached(SMOLLM2, home)
     if folder is None:
         return Check("base model", "warn", f"{SMOLLM2} is not here yet", "the first use fetches it (98 MB)")
-    return Check("base model", "ok", f"{SMOLLM2}, {output.size(_bytes(list(folder.iterdir())))}")
+    return Check("base model", "ok", f"{SMOLLM2}, {size(_bytes(list(folder.iterdir())))}")
 
 
 def spool(home: Home) -> Check:
@@ -181,7 +180,7 @@ def spool(home: Home) -> Check:
     locked = [file for file in files if not os.access(file, os.R_OK)]
     if locked:
         return Check("spool", "fail", f"cannot read {locked[0]}", "make it readable to you")
-    return Check("spool", "ok", f"{len(files)} files, {output.size(_bytes(files))}")
+    return Check("spool", "ok", f"{len(files)} files, {size(_bytes(files))}")
 
 
 def warehouse(home: Home) -> Check:
@@ -194,7 +193,7 @@ def warehouse(home: Home) -> Check:
         sessions = query(home, "SELECT count(*) FROM sessions").item()
     except TracemillError as error:
         return Check("warehouse", "fail", str(error), "delete the snapshot and run `tracemill ingest`")
-    return Check("warehouse", "ok", f"{sessions} sessions, {output.size(_bytes([home.snapshot]))}")
+    return Check("warehouse", "ok", f"{sessions} sessions, {size(_bytes([home.snapshot]))}")
 
 
 def _bytes(files: list[Path]) -> int:

@@ -14,6 +14,7 @@ import typer
 from tracemill.cli import output
 from tracemill.tracer.errors import TracemillError
 from tracemill.tracer.home import Home
+from tracemill.tracer.units import size
 
 if TYPE_CHECKING:
     from tracemill.warehouse.made import Made
@@ -72,8 +73,8 @@ def forget(
     --older-than and --keep-under spare sessions with an outcome or feedback
     (unless --all), and those in which something happened in the last hour.
     """
-    age, size = _age(older_than), _bytes(keep_under)
-    by_rule = age is not None or size is not None
+    age, most = _age(older_than), _bytes(keep_under)
+    by_rule = age is not None or most is not None
     if bool(ids) == by_rule or (by_rule and lift) or (everything and not by_rule):
         raise typer.BadParameter("give session ids, or --older-than, --keep-under or both.")
     if "" in (ids or []):
@@ -85,7 +86,7 @@ def forget(
 
     home = fresh_home()
     if by_rule:
-        sessions = _by_rule(home, age, size, everything, ask=not (yes or dry_run))
+        sessions = _by_rule(home, age, most, everything, ask=not (yes or dry_run))
     else:
         sessions = _named(home, ids or [])
     _forget(home, sessions, dry_run=dry_run, as_json=as_json)
@@ -111,19 +112,19 @@ def _named(home: Home, ids: Sequence[str]) -> list[str]:
     return with_other_ends(home, found)
 
 
-def _by_rule(home: Home, age: float | None, size: int | None, everything: bool, *, ask: bool) -> list[str]:
+def _by_rule(home: Home, age: float | None, most: int | None, everything: bool, *, ask: bool) -> list[str]:
     from tracemill.warehouse.forget import with_other_ends
     from tracemill.warehouse.retention import choose
 
     with output.progress() as progress:
-        chosen = choose(home, older_than=age, keep_under=size, labelled=everything, progress=progress)
+        chosen = choose(home, older_than=age, keep_under=most, labelled=everything, progress=progress)
     sessions = with_other_ends(home, chosen.sessions)
     count = _sessions(len(sessions))
     if chosen.labelled:
         spared = _sessions(chosen.labelled)
         output.hint(f"{spared} would go too but for an outcome or feedback; --all takes them.")
-    if size is not None and chosen.left > size:
-        now, then = output.size(chosen.stored), output.size(chosen.left)
+    if most is not None and chosen.left > most:
+        now, then = size(chosen.stored), size(chosen.left)
         output.hint(f"The spool takes {now} and will still take {then}.")
     if sessions and ask:
         if not sys.stdin.isatty():
@@ -151,7 +152,7 @@ def _forget(home: Home, sessions: list[str], *, dry_run: bool, as_json: bool) ->
         output.say("There is no session to forget.")
         return
     listed = ", ".join(sessions[:_LISTED]) + (", ..." if len(sessions) > _LISTED else "")
-    freed = "" if dry_run else f" {output.size(done.freed)} freed."
+    freed = "" if dry_run else f" {size(done.freed)} freed."
     output.say(f"{'Would forget' if dry_run else 'Forgot'} {_sessions(len(sessions))}: {listed}.{freed}")
     if done.recording:
         output.hint(f"Processes that recorded them still run ({done.recording}); they leave them out now.")

@@ -14,6 +14,7 @@ import typer
 
 from tracemill.cli import knobs, output
 from tracemill.tracer.errors import TracemillError
+from tracemill.tracer.units import size
 
 if TYPE_CHECKING:
     from tracemill.curate.dataset import Dataset
@@ -104,7 +105,7 @@ def _show(made: Fused, facts: Known, asked: Dataset | None, found: list[Measured
             [
                 (
                     one.name,
-                    output.size(one.size),
+                    size(one.size),
                     f"{one.same} of {one.completions}",
                     one.fidelity.largest,
                     f"{100 * one.fidelity.of_change:.2g}%",

@@ -45,15 +45,6 @@ def one_line(value: object) -> str:
             return clean(" ".join(str(value).split("\n")))
 
 
-def size(count: float) -> str:
-    """Bytes as a person reads them: 4.2 GB."""
-    for unit in ("B", "kB", "MB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}"
-        count /= 1000
-    return f"{count:.1f} GB"
-
-
 def say(text: str = "", *, style: str | None = None) -> None:
     """Print a cleaned line (or several) on standard output; `style` is a rich style."""
     _print(_console(), text, style)

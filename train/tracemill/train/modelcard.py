@@ -17,6 +17,7 @@ from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 
+from tracemill.tracer.units import size
 from tracemill.train.base import BaseModel
 from tracemill.train.fidelity import Fidelity
 from tracemill.train.fuse import Fused, hub_id, public
@@ -106,15 +107,6 @@ def percent(one: Interval) -> str:
 def points(one: Interval) -> str:
     """`+85.9 (+75.6 to +91.8)`, in percentage points."""
     return f"{100 * one.estimate:+.1f} ({100 * one.low:+.1f} to {100 * one.high:+.1f})"
-
-
-def size(count: float) -> str:
-    """Bytes as a person reads them."""
-    for unit in ("B", "kB", "MB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}"
-        count /= 1000
-    return f"{count:.1f} GB"
 
 
 def _shipped(file: Path) -> bool:
