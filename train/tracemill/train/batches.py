@@ -47,7 +47,8 @@ class Call:
     `lengths` tells how many are none. parent: the index of the call that has computed the tokens before
     `begin`, or None at the start; all pieces continue its row `fork`, or, where that is None, piece i
     continues its row i. continuations: how many calls go on from this one. where: (2, T) row and column in
-    `tokens` of the states that predict `targets`: (T,) token ids. lane: which stream computes it.
+    `tokens` of the states that predict `targets`: (T,) token ids; `owners`: (T,) whose they are. lane: which
+    stream computes it.
     """
 
     rows: tuple[int, ...]
@@ -59,6 +60,7 @@ class Call:
     continuations: int
     where: Ints
     targets: Ints
+    owners: Ints
     lane: int
 
 
@@ -239,6 +241,7 @@ class _Calls:
         pieces = [self._parts[node.rows[0]].tokens[begin : min(end, node.end)] for node in group]
         where: list[Ints] = [np.zeros((2, 0), np.int32)]
         targets: list[Ints] = [np.zeros(0, np.int32)]
+        owners: list[Ints] = [np.zeros(0, np.int32)]
         for at, (node, piece) in enumerate(zip(group, pieces, strict=True)):
             for row in node.rows:
                 positions, ids = self._targets(row)
@@ -246,10 +249,11 @@ class _Calls:
                 columns = positions[here] - begin
                 where.append(np.stack([np.full_like(columns, at), columns]))
                 targets.append(ids[here])
+                owners.append(np.full_like(columns, row))
         self._made.append(
             Call(
                 rows, begin, pad(pieces), tuple(map(len, pieces)), parent, fork, 0,
-                np.concatenate(where, axis=1), np.concatenate(targets), lane,
+                np.concatenate(where, axis=1), np.concatenate(targets), np.concatenate(owners), lane,
             )
         )  # fmt: skip
         self._continued.append(0)

@@ -105,6 +105,13 @@ def batch_loss(
     model: Cut, frozen: Frozen | None, batch: Batch, streams: Sequence[mx.Stream], divisor: float
 ) -> mx.array:
     """Cross-entropy in nats, summed over the targets of `batch`, over `divisor`; each call on its stream."""
+    return mx.stack([each.sum() for each in target_losses(model, frozen, batch, streams)]).sum() / divisor
+
+
+def target_losses(
+    model: Cut, frozen: Frozen | None, batch: Batch, streams: Sequence[mx.Stream]
+) -> list[mx.array]:
+    """Cross-entropy in nats of each target: (T,) for every call that has some, each made on its stream."""
     caches = Caches(model.upper_layers)
     below = frozen.of(batch) if frozen else None
     losses: list[mx.array] = []
@@ -118,4 +125,4 @@ def batch_loss(
             if len(call.targets):
                 chosen = states[mx.array(call.where[0]), mx.array(call.where[1])]
                 losses.append(cross_entropy(model.head, chosen, mx.array(call.targets)))
-    return mx.stack(losses).sum() / divisor
+    return losses
