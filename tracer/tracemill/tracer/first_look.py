@@ -17,7 +17,7 @@ from tracemill.tracer.literals import Matches
 from tracemill.tracer.named_secrets import CONTEXT_HINTS
 from tracemill.tracer.personal_data import HOME_HINTS
 from tracemill.tracer.secret_names import WORDS
-from tracemill.tracer.secret_patterns import RUN, TEXT_HINTS, long_runs, may_be_token, tokens
+from tracemill.tracer.secret_patterns import MINTED_FIELD, RUN, TEXT_HINTS, long_runs, may_be_token, tokens
 
 # The rest of such a context holds one of the words, or the @ of a URL with a password.
 _TOLD_OTHERWISE = ("://", ":\\/\\/", "--", "login ", "env ", "sshpass", "password '")
@@ -46,6 +46,7 @@ class FirstLook:
         known = "".join(f"|{re.escape(piece)}" for piece in sorted(pieces))
         self._anything = Matches(f"{_ANYWHERE}{known}|{RUN}")
         self._but_runs = Matches(_ANYWHERE + known)
+        self._run = Matches(RUN)
 
     def clears(self, text: str, *, is_json: bool = False) -> bool:
         """Whether nothing is to be found in a text, or in the value that JSON text of ours stands for."""
@@ -56,7 +57,8 @@ class FirstLook:
         if self._but_runs(text):
             return False
         # Hashes and the ids of calls are long runs too: of these only tokens and base64 count.
-        runs = long_runs(text)
+        only_minted = is_json and not self._run(MINTED_FIELD.sub("", text))
+        runs = "" if only_minted else long_runs(text)
         if not runs:
             return True
         if is_json and "\\" in text:

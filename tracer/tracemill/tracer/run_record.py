@@ -89,18 +89,20 @@ class RunRecord:
         """The open request is answered; later sightings of the answer are ignored."""
         with self._journal.spool.together():
             request_id = self._requests.answer(response)
-        if request_id is None:
-            return
-        # An output tool is called while its response still streams.
-        early = {call.tool_call_id for call in self._calls if call.request_id == request_id}
-        self._calls = [call for call in self._calls if not call.ended or call.tool_call_id in early]
-        for part in response.parts:
-            if part.part_kind == "tool-call" and part.tool_call_id not in early:
-                self._calls.append(Call.of(part, request_id))
-        for call, verdict in native_calls(response, request_id):
-            self.call_starts(call)
-            if verdict is not None:
-                self.call_ends(call, verdict)
+            if request_id is None:
+                return
+            # An output tool is called while its response still streams.
+            early = {call.tool_call_id for call in self._calls if call.request_id == request_id}
+            self._calls = [call for call in self._calls if not call.ended or call.tool_call_id in early]
+            for part in response.parts:
+                if part.part_kind == "tool-call" and part.tool_call_id not in early:
+                    call = Call.of(part, request_id)
+                    self._calls.append(call)
+                    self.call_starts(call)
+            for call, verdict in native_calls(response, request_id):
+                self.call_starts(call)
+                if verdict is not None:
+                    self.call_ends(call, verdict)
 
     def no_answer(self, error: BaseException) -> None:
         """The open request failed."""

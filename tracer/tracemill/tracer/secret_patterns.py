@@ -217,6 +217,8 @@ _NO_NAME = re.compile("[A-Z0-9]")
 _MINTED = re.compile("pyd_ai_[0-9a-f]{32}")
 """The id that Pydantic AI makes for a tool call without one: no token begins in it, and as base64 it would be
 no text. Every answer is full of them."""
+MINTED_FIELD = re.compile(f'"id":"{_MINTED.pattern}"')
+"""Such an id as it stands in the JSON of an answer."""
 _IN_A_RUN = re.compile(f"[{_RUN_CHARACTERS}]*")
 
 # A token starts where no word goes on, so that `task-...` never counts; but the `n` of a newline written as

@@ -23,8 +23,8 @@ import threading
 import time
 import uuid
 import weakref
-from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -53,6 +53,27 @@ class _Waiting(threading.local):
     lines: list[_Line] | None = None
 
 
+class _Together:
+    """A `with` statement around what is written together; one inside another adds to it."""
+
+    __slots__ = ("_lines", "_spool")
+
+    def __init__(self, spool: Spool) -> None:
+        self._spool = spool
+
+    def __enter__(self) -> None:
+        waiting = self._spool.waiting
+        self._lines: list[_Line] | None = None
+        if waiting.lines is None:
+            self._lines = waiting.lines = []
+
+    def __exit__(self, *_: object) -> None:
+        if self._lines is not None:
+            self._spool.waiting.lines = None
+            if self._lines:
+                self._spool.put_all(self._lines)
+
+
 class Spool:
     """The writer of one process. Cheap to make: its file appears with the first event."""
 
@@ -77,7 +98,8 @@ class Spool:
         self._names: dict[tuple[str, str], str] = {}
         self._bodies: set[str] = set()
         self._forgotten: frozenset[str] = frozenset()
-        self._waiting = _Waiting()
+        self.waiting = _Waiting()
+        """What is to be written together."""
         self.path = None
         self.generation += 1
 
@@ -99,31 +121,21 @@ class Spool:
         return self._write(line.encode(), session_id)
 
     def _write(self, line: bytes, session_id: str | None) -> bool:
-        lines = self._waiting.lines
+        lines = self.waiting.lines
         if lines is None:
             return self._put((line, session_id))
         lines.append((line, session_id))
         return True
 
-    @contextmanager
-    def together(self) -> Generator[None]:
+    def together(self) -> _Together:
         """What this thread writes inside is on disk, by one `os.write`, when it is left.
 
         Where it is not, `generation` has gone up: nobody may rely on what was to be written.
         """
-        if self._waiting.lines is not None:
-            yield
-            return
-        lines: list[_Line] = []
-        self._waiting.lines = lines
-        try:
-            yield
-        finally:
-            self._waiting.lines = None
-            if lines:
-                self._put_all(lines)
+        return _Together(self)
 
-    def _put_all(self, lines: list[_Line]) -> None:
+    def put_all(self, lines: list[_Line]) -> None:
+        """Write lines at once, or one by one where that fails."""
         try:
             self._put_safely(lines)
         except Exception:
