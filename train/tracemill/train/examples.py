@@ -6,6 +6,7 @@ MLX.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,7 +14,13 @@ from tracemill.curate.chat.fit import fit_row
 from tracemill.curate.chat.proof import Row
 from tracemill.curate.chat.render import Rendered
 from tracemill.curate.chat.template import Chat
+from tracemill.curate.dataset import Dataset
 from tracemill.train.errors import TrainError
+
+MARKS = re.compile(
+    r"<\|im_start\|>\w+\n|<\|start_header_id\|>|<start_of_turn>|\[INST\]|<\|(system|user|assistant)\|>\n|<\|turn>"
+)
+"""How a message begins in the text of common chat templates."""
 
 
 @dataclass(frozen=True)
@@ -50,3 +57,26 @@ def sequences(chat: Chat, rows: Sequence[Row], context: int) -> Examples:
             "raise --context or export other sessions."
         )
     return Examples(parts, cut, dropped)
+
+
+def valid_sequences(chat: Chat, dataset: Dataset, context: int) -> list[Rendered]:
+    """The sequences of the validation split, for its loss; none where none of them fits."""
+    rows = dataset.rows("valid")
+    try:
+        return sequences(chat, rows, context).parts if rows else []
+    except TrainError:
+        return []
+
+
+def check_unrendered(dataset: Dataset) -> None:
+    """TrainError where most rows hold the text of a chat template instead of messages.
+
+    Trained on, the marks of that template would stand as words inside a turn of ours.
+    """
+    rows = dataset.rows("train")
+    found = [(row["id"], mark[0]) for row in rows if (mark := MARKS.search(row["messages"][0]["content"]))]
+    if rows and len(found) > len(rows) / 2:
+        raise TrainError(
+            f"{dataset.folder}/train.jsonl was rendered for a chat template already: row {found[0][0]} holds "
+            f"{found[0][1]!r} as text; give its messages one by one, or export it again."
+        )

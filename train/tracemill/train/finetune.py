@@ -10,13 +10,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from tracemill.curate.chat.render import Rendered
 from tracemill.curate.chat.template import Chat
 from tracemill.curate.dataset import Dataset
 from tracemill.tracer.home import Home
@@ -26,23 +24,15 @@ from tracemill.train.base import BaseModel
 from tracemill.train.choice import Judged
 from tracemill.train.curves import curves
 from tracemill.train.errors import TrainError
-from tracemill.train.examples import sequences
+from tracemill.train.examples import check_unrendered, sequences, valid_sequences
 from tracemill.train.frozen import Progress
 from tracemill.train.keeping import Keeper
 from tracemill.train.logs import Kind, open_log
 from tracemill.train.loop import Outcome, fit
+from tracemill.train.remembering import remember
 from tracemill.train.settings import Settings
 from tracemill.train.trainee import resolved
-from tracemill.warehouse.ingest import ingest
-from tracemill.warehouse.lineage import Checkpoint, Training
-from tracemill.warehouse.read import query
-from tracemill.warehouse.store import record_training
 
-MARKS = re.compile(
-    r"<\|im_start\|>\w+\n|<\|start_header_id\|>|<start_of_turn>|\[INST\]|<\|(system|user|assistant)\|>\n|<\|turn>"
-)
-"""How a message begins in the text of common chat templates."""
-COUNTS = ("sequences", "sequences_cut", "turns_dropped", "target_tokens", "selection_items")
 MOST_REASONS = 100
 """Of the turns that are learned nowhere, how many the adapter's card tells why."""
 Judge = Callable[[Any, Chat], Judged]
@@ -104,11 +94,11 @@ def finetune(
     }
     path = home.adapters / adapter_name(identity)
     if not conduct.fresh and (made := _made_before(path)) is not None:
-        _remember(home, made)
+        remember(home, made)
         return Finetuned(made, reused=True)
     home.ensure(home.adapters)
     examples = sequences(chat, dataset.rows("train"), settings.context)
-    valid = _valid(chat, dataset, settings.context)
+    valid = valid_sequences(chat, dataset, settings.context)
     parts = examples.parts
     model = load_base(base.path)
     settings = resolved(model, replace(settings, steps=settings.steps_for(len(parts))))
@@ -152,7 +142,7 @@ def finetune(
         keeper.remove()
     finally:
         keeper.close()
-    _remember(home, adapter)
+    remember(home, adapter)
     notes = (*_proved(dataset, base, chat), *keeper.damaged)
     return Finetuned(adapter, reused=False, resumed=resumed, notes=notes)
 
@@ -184,71 +174,12 @@ def _proved(dataset: Dataset, base: BaseModel, chat: Chat) -> list[str]:
     ]
 
 
-def check_unrendered(dataset: Dataset) -> None:
-    """TrainError where most rows hold the text of a chat template instead of messages.
-
-    Trained on, the marks of that template would stand as words inside a turn of ours.
-    """
-    rows = dataset.rows("train")
-    found = [(row["id"], mark[0]) for row in rows if (mark := MARKS.search(row["messages"][0]["content"]))]
-    if rows and len(found) > len(rows) / 2:
-        raise TrainError(
-            f"{dataset.folder}/train.jsonl was rendered for a chat template already: row {found[0][0]} holds "
-            f"{found[0][1]!r} as text; give its messages one by one, or export it again."
-        )
-
-
-def _valid(chat: Chat, dataset: Dataset, context: int) -> list[Rendered]:
-    """The sequences of the validation split, for its loss; none where none of them fits."""
-    rows = dataset.rows("valid")
-    try:
-        return sequences(chat, rows, context).parts if rows else []
-    except TrainError:
-        return []
-
-
 def _made_before(path: Path) -> Adapter | None:
     """The adapter of an identical run; None where there is none, or one that is damaged."""
     try:
         return load_adapter(path)
     except TrainError:
         return None
-
-
-def _remember(home: Home, adapter: Adapter) -> None:
-    """Put a training run into the warehouse, once."""
-    ingest(home)
-    known = query(home, f"SELECT 1 FROM training_runs WHERE training_id = '{adapter.path.name}'")
-    if known.is_empty():
-        record_training(home, _lineage(adapter))
-
-
-def _lineage(adapter: Adapter) -> Training:
-    card = adapter.card
-    hashes = ("base_sha256", "dataset_sha256", "template_sha256", "code_sha256")
-    return Training(
-        training_id=adapter.path.name,
-        base=card["base"],
-        path=str(adapter.path),
-        checkpoints=[
-            Checkpoint(
-                step=one["step"],
-                train_loss=one["train_loss"],
-                valid_loss=one["valid_loss"],
-                score=one["judged"]["score"],
-                chosen=one["step"] == card["best_step"],
-                details={"guard": one["judged"]["guard"], "items": one["judged"]["n"]},
-            )
-            for one in card["checkpoints"]
-        ],
-        dataset_id=card["dataset"],
-        seed=card["settings"]["seed"],
-        adapter_hash=card["weights_sha256"],
-        recipe=card["settings"],
-        counts={key: card[key] for key in COUNTS},
-        score=card["best_score"],
-        details={key: card[key] for key in (*hashes, "judge", "before", "guarded", "stopped")},
-    )
 
 
 def adapter_name(identity: dict[str, Any]) -> str:

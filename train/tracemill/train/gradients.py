@@ -80,6 +80,11 @@ class Gradients:
             loss, grads = loss + more, tree_map(mx.add, grads, added)
         return loss, grads, sum(batch.targets for batch in batches)
 
+    def tokens(self, indices: Sequence[int]) -> int:
+        """Tokens that a batch of the sequences `indices` computes, padding counted, what they share once."""
+        groups = micro_batches(self._parts, indices, self._most, self.layout)
+        return sum(make_batch(self._parts, group, self.layout).tokens for group in groups)
+
     def mean_loss(self, size: int = 8) -> float:
         """Mean loss in nats per target over all sequences, `size` at a time, alike ones together."""
         alike = sort_alike(self._parts, range(len(self._parts)))

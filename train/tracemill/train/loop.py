@@ -1,4 +1,4 @@
-"""Fine-tuning: steps over batches, checkpoints that a judge scores, the best kept, a state to go on from.
+"""A training run: steps, checkpoints that a judge scores, the best kept, a state to go on from.
 
 In: a loaded mlx-lm model, training sequences, `Settings` and a judge, a callable that says how good the model
 is at this moment (the caller decides what that means). Out: an `Outcome` with the chosen checkpoint's weights
@@ -10,29 +10,23 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from statistics import fmean
-from typing import Any, NoReturn, cast
+from typing import Any, NoReturn
 
 import mlx.core as mx
-import mlx.optimizers as optim
-from mlx.utils import tree_flatten, tree_map_with_path
 
 from tracemill.curate.chat.render import Rendered
-from tracemill.train import blas, choice, memory
+from tracemill.train import blas, choice
 from tracemill.train.choice import Checkpoint, Judged
 from tracemill.train.errors import Interrupted, TrainError
-from tracemill.train.forward import cut, lane_streams, layout
 from tracemill.train.frozen import Progress
-from tracemill.train.gradients import Gradients, largest
 from tracemill.train.keeping import Arrays, Keeper, Saved, State
-from tracemill.train.order import in_order, order
-from tracemill.train.schedule import rate
 from tracemill.train.settings import Settings
+from tracemill.train.steps import Steps
 from tracemill.train.stopping import Stop, listening
-from tracemill.train.trainee import prepare, weights
 
 Observe = Callable[[int, Mapping[str, float]], None]
 """What is told of every step: its number, and figures by name."""
@@ -76,10 +70,11 @@ def fit(
     does not fit into memory, as soon as a loss is not finite or diverges, and where every checkpoint is below
     the floor of the guard.
     """
-    prepare(model, settings)
     with listening() as stop:
-        run = _Run(model, parts, settings, judge, valid, keeper, begun, progress, observe, stop)
+        lanes = begun.state.lanes if begun else None
         try:
+            steps = Steps(model, parts, settings, valid=valid, lanes=lanes, progress=progress)
+            run = _Run(steps, judge, keeper, begun, progress, observe, stop)
             run.go()
         finally:
             blas.adapt_threads()
@@ -87,66 +82,32 @@ def fit(
 
 
 class _Run:
-    """A training run: the model, its optimizer and how far it is."""
+    """A training run: its steps, and how far it is."""
 
     def __init__(
         self,
-        model: Any,
-        parts: Sequence[Rendered],
-        settings: Settings,
+        steps: Steps,
         judge: Callable[[], Judged],
-        valid: Sequence[Rendered],
         keeper: Keeper | None,
         saved: Saved | None,
         progress: Progress | None,
         observe: Observe | None,
         stop: Stop,
     ):
-        self._model, self._parts, self._settings, self._judge = model, parts, settings, judge
+        self._steps, self._settings, self._judge = steps, steps.settings, judge
         self._keeper, self._progress, self._observe, self._stop = keeper, progress, observe, stop
-        targets = sum(end - start for part in parts for start, end in part.spans)
-        # A batch of short sequences has few targets. Dividing each batch by the same number gives all targets
-        # the same weight; dividing by its own would let a handful of short answers outweigh whole sessions.
-        self._usual = settings.batch_size * targets / len(parts)
-        lengths = [len(part.tokens) for part in parts]
-        self._longest = max(lengths)
-        count = min(settings.layers or len(model.layers), len(model.layers))
-        trained = sum(array.nbytes for array in weights(model).values())
-        parted = cut(model, count, settings.grad_checkpoint)
-        lanes = saved.state.lanes if saved else len(lane_streams())
-        at_once, computed = largest(parts, settings.batch_size, settings.batch_tokens, layout(parted, lanes))
-        memory.check(
-            memory.shape(model, count, trained, settings.grad_checkpoint), at_once, lengths,
-            targets / sum(lengths), memory.available(), computed,
-        )  # fmt: skip
-        self._optimizer = optim.AdamW(learning_rate=rate(settings), weight_decay=settings.weight_decay)
-        self._optimizer.init(model.trainable_parameters())
-        self._state, self._kept = (saved.state, saved.kept) if saved else (State(lanes), {})
+        self._state, self._kept = (saved.state, saved.kept) if saved else (State(steps.lanes), {})
         if saved:
-            self._restore(saved)
-        self._streams = _streams(self._state.lanes)
-        # A BLAS with as many threads as happen to be free would not give the same last digits twice.
-        blas.one_thread()
-        visits = settings.steps * settings.batch_size
-        most = settings.batch_tokens
-        self._gradients = Gradients(
-            model, parted, parts, self._streams, visits=visits, batch_tokens=most, progress=progress
-        )
-        visits = len(settings.checkpoint_steps()) * len(valid)
-        self._valid = (
-            Gradients(model, parted, valid, self._streams, visits=visits, batch_tokens=most)
-            if valid
-            else None
-        )
+            steps.restore(saved.weights, saved.optimizer)
 
     def go(self) -> None:
         """Train until the steps are done or there is a reason to stop."""
         settings, state = self._settings, self._state
-        if settings.guard_loss is not None and state.base is None:
+        if settings.guarded and state.base is None:
             state.base = self._judged()
             self._tell(0, state.base)
         due = set(settings.checkpoint_steps())
-        indices = islice(self._order(), state.step, None)
+        indices = islice(self._steps.order(), state.step, None)
         while True:
             if state.step in due and not (state.found and state.found[-1].step == state.step):
                 self._checkpoint()
@@ -161,12 +122,6 @@ class _Run:
             ):
                 self._save()
 
-    def _order(self) -> Iterator[list[int]]:
-        settings = self._settings
-        if settings.in_order:
-            return in_order(len(self._parts), settings.batch_size, settings.steps, settings.seed)
-        return order(self._parts, settings.batch_size, settings.seed, self._gradients.layout)
-
     def outcome(self) -> Outcome:
         """What was found, the chosen weights in the model. TrainError where no checkpoint may be kept."""
         state = self._state
@@ -175,8 +130,8 @@ class _Run:
                 f"No checkpoint kept the base's general ability. {state.stopped or ''} "
                 "Nothing was saved; lower --learning-rate or the steps."
             )
-        self._model.load_weights(list(self._kept.items()), strict=False)
-        self._model.eval()
+        self._steps.model.load_weights(list(self._kept.items()), strict=False)
+        self._steps.model.eval()
         chosen = next(one for one in state.found if one.step == state.kept)
         return Outcome(
             self._kept,
@@ -191,14 +146,7 @@ class _Run:
 
     def _step(self, indices: Sequence[int]) -> None:
         state, began = self._state, time.perf_counter()
-        # Dropout depends on seed and step alone: a resumed run draws what the other one would have drawn.
-        mx.random.seed(((self._settings.seed & 0xFFFFFFFF) << 32) + state.step + 1)
-        self._model.train()
-        with memory.told(len(indices), self._longest):
-            loss, grads, targets = self._gradients.of(indices, self._usual)
-            self._optimizer.update(self._model, grads)
-            mx.eval(self._model.trainable_parameters(), self._optimizer.state, loss)
-        value = cast(float, loss.item()) * self._usual / targets
+        value = self._steps.take(indices, state.step + 1)
         state.step += 1
         state.losses.append(value)
         state.busy += time.perf_counter() - began
@@ -211,16 +159,13 @@ class _Run:
                 f"high, try --learning-rate {self._settings.learning_rate / 5:.1g}."
             )
         if self._observe:
-            self._observe(
-                state.step,
-                {"loss/train": value, "learning rate": cast(float, self._optimizer.learning_rate.item())},
-            )
+            self._observe(state.step, {"loss/train": value, "learning rate": self._steps.rate})
         if self._progress:
             self._progress("training", state.step, self._settings.steps)
 
     def _weights(self) -> Arrays:
         """The weights that learn, of which nothing but numbers may be kept."""
-        found = weights(self._model)
+        found = self._steps.weights()
         if not all(mx.isfinite(array).all().item() for array in found.values()):
             self._fail(
                 f"The weights are not finite after step {self._state.step}; try a lower --learning-rate."
@@ -237,15 +182,14 @@ class _Run:
         """Judge the model as it is, keep its weights if it is the best, and see whether to go on."""
         state, settings = self._state, self._settings
         since = state.found[-1].step if state.found else 0
-        self._model.eval()
-        valid = self._valid.mean_loss() if self._valid else None
+        self._steps.model.eval()
+        valid = self._steps.valid_loss()
         found = Checkpoint(state.step, self._judged(), fmean(state.losses[since:]), valid)
         state.found.append(found)
         chosen = self._best()
         if chosen is None and state.base is not None:
             chosen = choice.mildest(state.base, state.found, settings.guard_floor)
         if chosen is found:
-            # Arrays are immutable values: the next update makes new ones.
             state.kept, self._kept = state.step, self._weights()
         state.stopped = choice.over(
             state.base, state.found, settings.patience, settings.guard_floor, settings.guard_loss
@@ -259,7 +203,7 @@ class _Run:
 
     def _judged(self) -> Judged:
         """What the judge finds. Ctrl-C ends it at once: the state before it is saved, it is asked again."""
-        self._model.eval()
+        self._steps.model.eval()
         blas.adapt_threads()
         try:
             with self._stop.at_once():
@@ -286,28 +230,4 @@ class _Run:
 
     def _save(self) -> None:
         if self._keeper:
-            moments = cast(Arrays, dict(cast(Any, tree_flatten(self._optimizer.state))))
-            self._keeper.save(Saved(self._state, self._weights(), moments, self._kept))
-
-    def _restore(self, saved: Saved) -> None:
-        """Put the arrays of a state into model and optimizer; TrainError where they are those of another."""
-        own = weights(self._model)
-        if {name: array.shape for name, array in own.items()} != {
-            name: array.shape for name, array in saved.weights.items()
-        }:
-            raise TrainError(
-                "The saved state belongs to another base or other layers; give --fresh to start anew."
-            )
-        self._model.load_weights(list(saved.weights.items()), strict=False)
-
-        def moment(path: str, _: mx.array) -> mx.array:
-            return saved.optimizer[path]
-
-        self._optimizer.state = tree_map_with_path(moment, self._optimizer.state)
-
-
-def _streams(lanes: int) -> list[mx.Stream]:
-    """As many streams as the run has lanes; on a GPU its one stream."""
-    if mx.default_device() != mx.Device(mx.cpu):
-        return lane_streams()
-    return [mx.new_stream(mx.cpu) for _ in range(lanes)]
+            self._keeper.save(Saved(self._state, self._weights(), self._steps.moments(), self._kept))

@@ -63,6 +63,11 @@ class Settings:
     in_order: bool = False
     """Whether sequences come as the data set has them; `finetune` says so where a recipe orders its rows."""
 
+    @property
+    def guarded(self) -> bool:
+        """Whether anything follows from what the guard finds; else it need not be asked."""
+        return self.guard_loss is not None and (self.guard_loss < 1 or self.guard_floor > 0)
+
     def asdict(self) -> dict[str, Any]:
         """The settings as plain values, for JSON."""
         return asdict(self) | {"modules": list(self.modules)}

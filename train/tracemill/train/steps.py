@@ -1,0 +1,141 @@
+"""The steps of a training run: a model that learns, its optimizer, and what a batch does to both.
+
+In: a loaded mlx-lm model, sequences and `Settings`. Out: the loss of one step after another. How good the
+model is, which weights are kept and when to stop is for `loop.py` to say; `estimate.py` takes the time.
+Importing this module imports MLX: activate the BLAS first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, cast
+
+import mlx.core as mx
+import mlx.optimizers as optim
+from mlx.utils import tree_flatten, tree_map_with_path
+
+from tracemill.curate.chat.render import Rendered
+from tracemill.train import blas, memory
+from tracemill.train.errors import TrainError
+from tracemill.train.forward import cut, lane_streams, layout
+from tracemill.train.frozen import Progress
+from tracemill.train.gradients import Gradients, largest
+from tracemill.train.keeping import Arrays
+from tracemill.train.order import in_order, order
+from tracemill.train.schedule import rate
+from tracemill.train.settings import Settings
+from tracemill.train.trainee import prepare, weights
+
+
+class Steps:
+    """A model and its optimizer, ready to learn from `parts`."""
+
+    def __init__(
+        self,
+        model: Any,
+        parts: Sequence[Rendered],
+        settings: Settings,
+        *,
+        valid: Sequence[Rendered] = (),
+        lanes: int | None = None,
+        progress: Progress | None = None,
+    ):
+        """Freeze all of `model` that is not to learn, and see that a step fits into memory, else TrainError.
+
+        `lanes`: in how many a batch is computed, as many as there are cores where it is not said.
+        """
+        prepare(model, settings)
+        self.model, self.parts, self.settings = model, parts, settings
+        self.lanes = lanes or len(lane_streams())
+        targets = sum(end - start for part in parts for start, end in part.spans)
+        # A batch of short sequences has few targets. Dividing each batch by the same number gives all targets
+        # the same weight; dividing by its own would let a handful of short answers outweigh whole sessions.
+        self._usual = settings.batch_size * targets / len(parts)
+        lengths = [len(part.tokens) for part in parts]
+        self._longest = max(lengths)
+        count = min(settings.layers or len(model.layers), len(model.layers))
+        trained = sum(array.nbytes for array in weights(model).values())
+        parted = cut(model, count, settings.grad_checkpoint)
+        at_once, computed = largest(
+            parts, settings.batch_size, settings.batch_tokens, layout(parted, self.lanes)
+        )
+        memory.check(
+            memory.shape(model, count, trained, settings.grad_checkpoint), at_once, lengths,
+            targets / sum(lengths), memory.available(), computed,
+        )  # fmt: skip
+        self._optimizer = optim.AdamW(learning_rate=rate(settings), weight_decay=settings.weight_decay)
+        self._optimizer.init(model.trainable_parameters())
+        streams = _streams(self.lanes)
+        # A BLAS with as many threads as happen to be free would not give the same last digits twice.
+        blas.one_thread()
+        visits, most = settings.steps * settings.batch_size, settings.batch_tokens
+        self._gradients = Gradients(
+            model, parted, parts, streams, visits=visits, batch_tokens=most, progress=progress
+        )
+        visits = len(settings.checkpoint_steps()) * len(valid)
+        self._valid = (
+            Gradients(model, parted, valid, streams, visits=visits, batch_tokens=most) if valid else None
+        )
+
+    def order(self) -> Iterator[list[int]]:
+        """Indices of the sequences of one step after another."""
+        settings = self.settings
+        if settings.in_order:
+            return in_order(len(self.parts), settings.batch_size, settings.steps, settings.seed)
+        return order(self.parts, settings.batch_size, settings.seed, self._gradients.layout)
+
+    def tokens(self, indices: Sequence[int]) -> int:
+        """Tokens that a step of these sequences computes, what they share counted once."""
+        return self._gradients.tokens(indices)
+
+    def take(self, indices: Sequence[int], step: int) -> float:
+        """Learn from these sequences in the step number `step`; the mean loss in nats per target before it.
+
+        TrainError where there is no memory for it.
+        """
+        # Dropout depends on seed and step alone: a resumed run draws what the other one would have drawn.
+        mx.random.seed(((self.settings.seed & 0xFFFFFFFF) << 32) + step)
+        self.model.train()
+        with memory.told(len(indices), self._longest):
+            loss, grads, targets = self._gradients.of(indices, self._usual)
+            self._optimizer.update(self.model, grads)
+            mx.eval(self.model.trainable_parameters(), self._optimizer.state, loss)
+        return cast(float, loss.item()) * self._usual / targets
+
+    def valid_loss(self) -> float | None:
+        """Mean loss in nats per target on the validation sequences; None where there are none."""
+        return self._valid.mean_loss() if self._valid else None
+
+    @property
+    def rate(self) -> float:
+        """The learning rate of the last step."""
+        return cast(float, self._optimizer.learning_rate.item())
+
+    def weights(self) -> Arrays:
+        """The weights that learn, by name. Arrays are immutable values: the next step makes new ones."""
+        return weights(self.model)
+
+    def moments(self) -> Arrays:
+        """The state of the optimizer, by name."""
+        return cast(Arrays, dict(cast(Any, tree_flatten(self._optimizer.state))))
+
+    def restore(self, saved: Arrays, moments: Arrays) -> None:
+        """Put saved arrays into model and optimizer; TrainError where they are those of another run."""
+        shapes = {name: array.shape for name, array in self.weights().items()}
+        if shapes != {name: array.shape for name, array in saved.items()}:
+            raise TrainError(
+                "The saved state belongs to another base or other layers; give --fresh to start anew."
+            )
+        self.model.load_weights(list(saved.items()), strict=False)
+
+        def moment(path: str, _: mx.array) -> mx.array:
+            return moments[path]
+
+        self._optimizer.state = tree_map_with_path(moment, self._optimizer.state)
+
+
+def _streams(lanes: int) -> list[mx.Stream]:
+    """As many streams as the run has lanes; on a GPU its one stream."""
+    if mx.default_device() != mx.Device(mx.cpu):
+        return lane_streams()
+    return [mx.new_stream(mx.cpu) for _ in range(lanes)]
