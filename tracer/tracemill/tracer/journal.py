@@ -1,7 +1,7 @@
 """What is known of the sessions that a process records: who continues whom.
 
 In: sessions as they open and requests as they are made, with all their messages. Out: events in the spool;
-a request is written as the difference to the earlier request of its session that it extends best, so that a
+a request is told as the difference to the earlier request of its session that it extends best, so that a
 session of N steps costs O(N). One journal serves a process; it starts afresh whenever the spool's file does,
 so that every spool file can be read by itself.
 """
@@ -68,32 +68,23 @@ class Journal:
             events.session(session_id, agent=agent, project=project, source="pydantic-ai", metadata=metadata)
         )
 
-    def request(
-        self,
-        session_id: str,
-        request_id: str,
-        *,
-        run_id: str,
-        step: int,
-        model: str,
-        messages: tuple[str, ...],
-        toolset_id: str | None,
-    ) -> None:
-        """Write a request that carries all of `messages`, told by their ids, as what is new in it."""
-        previous, kept = self._chain(session_id, request_id, messages)
-        self.spool.write(
-            events.request(
-                session_id,
-                request_id,
-                run_id=run_id,
-                step=step,
-                model=model,
-                previous=previous,
-                kept=kept,
-                added=messages[kept:],
-                toolset_id=toolset_id,
-            )
-        )
+    def chain(self, session_id: str, request_id: str, ids: tuple[str, ...]) -> tuple[str | None, int]:
+        """The request that this one goes on from, and how many of its messages, told by ids, it keeps.
+
+        None and 0 where it begins anew.
+        """
+        with self._lock:
+            branches = self._session(session_id).branches
+            shared = [common_prefix(known, ids) for _, known in branches]
+            whole = [0 < shared[i] == len(known) for i, (_, known) in enumerate(branches)]
+            # A branch that is extended in full is the one that goes on, however much another one shares.
+            best = max(range(len(branches)), key=lambda i: (whole[i], shared[i], i), default=None)
+            previous, kept = (branches[best][0], shared[best]) if best is not None else (None, 0)
+            if best is not None and whole[best]:
+                del branches[best]
+            branches.append((request_id, ids))
+            del branches[:-BRANCHES_REMEMBERED]
+        return (previous, kept) if kept else (None, 0)
 
     def forget_after_fork(self) -> None:
         """In a forked child: the lock may be held by a thread that did not survive."""
@@ -109,20 +100,6 @@ class Journal:
         """The deferred call of that id, once."""
         with self._lock:
             return self._session(session_id).deferred.pop(tool_call_id, None)
-
-    def _chain(self, session_id: str, request_id: str, ids: tuple[str, ...]) -> tuple[str | None, int]:
-        with self._lock:
-            branches = self._session(session_id).branches
-            shared = [common_prefix(known, ids) for _, known in branches]
-            whole = [0 < shared[i] == len(known) for i, (_, known) in enumerate(branches)]
-            # A branch that is extended in full is the one that goes on, however much another one shares.
-            best = max(range(len(branches)), key=lambda i: (whole[i], shared[i], i), default=None)
-            previous, kept = (branches[best][0], shared[best]) if best is not None else (None, 0)
-            if best is not None and whole[best]:
-                del branches[best]
-            branches.append((request_id, ids))
-            del branches[:-BRANCHES_REMEMBERED]
-        return (previous, kept) if kept else (None, 0)
 
     def _session(self, session_id: str) -> _Session:
         return self._refreshed().setdefault(session_id, _Session())

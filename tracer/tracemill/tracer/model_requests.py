@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pydantic_ai.models import Model, ModelRequestContext
 
     from tracemill.tracer.journal import Journal
+    from tracemill.tracer.run_lines import RunLines
 
 CUT_OFF = "the stream was left before its end"
 
@@ -36,12 +37,12 @@ class _Asked:
 class ModelRequests:
     """Follows the requests of one run."""
 
-    def __init__(self, journal: Journal, session_id: str, run_id: str, *, keep_files: bool) -> None:
+    def __init__(self, journal: Journal, lines: RunLines, session_id: str, *, keep_files: bool) -> None:
         self.offered: frozenset[str] = frozenset()
         """The names of the tools offered last."""
         self._journal = journal
         self._session_id = session_id
-        self._run_id = run_id
+        self._lines = lines
         self._outgoing = Outgoing(journal.spool, session_id, journal.histories, keep_files=keep_files)
         self._step = -1
         self._context: Request | None = None
@@ -93,17 +94,14 @@ class ModelRequests:
         asked = self._next()
         self._settled += 1
         answered_by = response.model_name
-        self._journal.spool.write(
-            events.response(
-                self._session_id,
-                asked.request_id,
-                message_id=self._outgoing.answer(response, asked.model),
-                finish_reason=response.finish_reason,
-                input_tokens=response.usage.input_tokens,
-                output_tokens=response.usage.output_tokens,
-                latency_ms=latency,
-                model=answered_by if answered_by != asked.model.model_name else None,
-            )
+        self._lines.response(
+            asked.request_id,
+            message_id=self._outgoing.answer(response, asked.model),
+            finish_reason=response.finish_reason,
+            input_tokens=response.usage.input_tokens,
+            output_tokens=response.usage.output_tokens,
+            latency_ms=latency,
+            model=answered_by if answered_by != asked.model.model_name else None,
         )
         return asked.request_id
 
@@ -132,13 +130,14 @@ class ModelRequests:
         sent = self._outgoing.request(self._context, model, prepared=self._prepared)
         request_id = events.new_id()
         self.offered = sent.tools
-        self._journal.request(
-            self._session_id,
+        previous, kept = self._journal.chain(self._session_id, request_id, sent.messages)
+        self._lines.request(
             request_id,
-            run_id=self._run_id,
             step=self._step,
             model=model.model_name,
-            messages=sent.messages,
+            previous=previous,
+            kept=kept,
+            added=sent.messages[kept:],
             toolset_id=sent.toolset_id,
         )
         self._open.append(_Asked(request_id, model, time.perf_counter()))

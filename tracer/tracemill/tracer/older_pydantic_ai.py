@@ -85,14 +85,20 @@ class OlderRecorder:
             head = next((i for i, one in enumerate(asked) if one["role"] != "system"), len(asked))
             asked.insert(head, {"role": "system", "content": instructions})
         spool = self._journal.spool
-        self._journal.request(
-            session_id,
-            request_id,
-            run_id=run_id,
-            step=step,
-            model=model,
-            messages=tuple(spool.message(message, session_id) for message in asked),
-            toolset_id=None,
+        messages = tuple(spool.message(message, session_id) for message in asked)
+        previous, kept = self._journal.chain(session_id, request_id, messages)
+        spool.write(
+            events.request(
+                session_id,
+                request_id,
+                run_id=run_id,
+                step=step,
+                model=model,
+                previous=previous,
+                kept=kept,
+                added=messages[kept:],
+                toolset_id=None,
+            )
         )
         (said,) = _neutral(response)
         usage = response.usage

@@ -12,9 +12,9 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tracemill.tracer import events
-from tracemill.tracer.call_lines import CallLines
 from tracemill.tracer.journal import DeferredCall, Journal
 from tracemill.tracer.model_requests import ModelRequests
+from tracemill.tracer.run_lines import RunLines
 from tracemill.tracer.tool_calls import (
     Call,
     Verdict,
@@ -54,7 +54,7 @@ class RunRecord:
         self.run_id = run_id
         self._journal = journal
         self._started = time.perf_counter()
-        self._lines = CallLines(journal.spool, session_id, run_id)
+        self._lines = RunLines(journal.spool, session_id, run_id)
         self._calls: list[Call] = []
         self.prepared = self.wrapped = False
         """Whether `before_model_request` came ahead of `wrap_model_request`, and whether the latter runs."""
@@ -63,7 +63,7 @@ class RunRecord:
         self.editor: EditorSession | None = None
         """The editor's session the run belongs to."""
         journal.open_session(session_id, agent, project, metadata)
-        self._requests = ModelRequests(journal, session_id, run_id, keep_files=keep_files)
+        self._requests = ModelRequests(journal, self._lines, session_id, keep_files=keep_files)
         journal.spool.write(
             events.run_start(session_id, run_id, parent_run_id=parent_run_id, agent=agent, model=model)
         )
