@@ -27,6 +27,8 @@ class Detector:
 
     def __init__(self, environment: Mapping[str, str] | None = None) -> None:
         self._environment = os.environ if environment is None else environment
+        # Inside `os.environ` is a dict that compares in no time; through it every value would be decoded.
+        self._inside: Mapping[Any, Any] = getattr(self._environment, "_data", self._environment)
         self._own_home = own_home(self._environment)
         self._seen: object = None
         self._values: tuple[str, ...] = ()
@@ -37,11 +39,9 @@ class Detector:
 
     def refresh(self) -> bool:
         """Look at the environment again if it changed: programs load their secrets after they start."""
-        # Inside `os.environ` is a dict that compares in no time; through it every value would be decoded.
-        now: Mapping[Any, Any] = getattr(self._environment, "_data", self._environment)
-        if now == self._seen:
+        if self._inside == self._seen:
             return False
-        self._seen = dict(now)
+        self._seen = dict(self._inside)
         values = {
             spelling
             for name, value in self._environment.items()

@@ -85,6 +85,8 @@ def freeze(value: object) -> Any:
 
 def freeze_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of an object, frozen; a time stands for a moment, however it is written."""
+    if _AS_THEY_ARE.issuperset(map(type, fields.values())):
+        return {**fields}
     return {name: item if type(item) in _AS_THEY_ARE else freeze(item) for name, item in fields.items()}
 
 

@@ -1,28 +1,29 @@
-"""Spares redaction the texts that it has looked through already.
+"""Spares redaction the texts that it has looked through already, and the spool to spell them again.
 
-In: texts in which nothing was found. Out: whether a text is one of them; the memory is bounded.
+In: texts in which nothing was found, and their JSON where somebody has it. Out: both; the memory is bounded.
 """
 
 from __future__ import annotations
 
 _TEXTS_REMEMBERED = 4096
-_CHARACTERS_REMEMBERED = 4_000_000
+_CHARACTERS_REMEMBERED = 2_000_000
 
 
 class Harmless:
     """The texts in which nothing was found lately: what a tool gives is recorded in several places."""
 
     def __init__(self) -> None:
-        self.texts: set[str] = set()
+        self.texts: dict[str, str | None] = {}
+        """By text: its JSON as a string, None where nobody has asked for that."""
         self._characters = 0
 
-    def add(self, text: str) -> None:
-        """Remember a text."""
+    def add(self, text: str, written: str | None = None) -> None:
+        """Remember a text and its JSON."""
         self._characters += len(text)
         if len(self.texts) >= _TEXTS_REMEMBERED or self._characters > _CHARACTERS_REMEMBERED:
             self.clear()
             self._characters = len(text)
-        self.texts.add(text)
+        self.texts[text] = written
 
     def clear(self) -> None:
         """Forget all of them: more is secret now."""

@@ -16,9 +16,8 @@ import inspect
 import itertools
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextvars import ContextVar, Token
-from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, cast
 
@@ -32,23 +31,25 @@ Spare = Callable[..., Any]
 """Does a piece of the recorder's own work; a fault in it is nothing to the agent."""
 
 
-@dataclass(eq=False)
 class Executing:
     """A tool call while it is executed: a `with` statement around its execution."""
 
-    run: RunRecord
-    call: Call
-    spare: Spare
-    numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
-    _token: Token[Executing | None] | None = None
+    __slots__ = ("_token", "call", "numbers", "run", "spare")
+
+    def __init__(self, run: RunRecord, call: Call, spare: Spare) -> None:
+        self.run = run
+        self.call = call
+        self.spare = spare
+        self.numbers = itertools.count(1)
 
     def __enter__(self) -> None:
         self._token = _executing.set(self)
+        self.call.executing = True
         self.run.executing.append(self)
 
     def __exit__(self, *_: object) -> None:
-        if self._token is not None:
-            _executing.reset(self._token)
+        _executing.reset(self._token)
+        self.call.executing = False
         self.run.executing.remove(self)
 
 

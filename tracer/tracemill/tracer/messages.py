@@ -111,7 +111,12 @@ def spelled(message: Message) -> tuple[str, str]:
         texts = tuple(map(quoted, message.values()))
     except TypeError:  # something else than texts
         return _compact(message), _canonical(message)
-    as_they_come, in_order, pick = _forms(tuple(message))
+    return put_together(tuple(message), texts)
+
+
+def put_together(names: tuple[str, ...], texts: tuple[str, ...]) -> tuple[str, str]:
+    """The object of these fields, whose JSON is given, as JSON without spaces, and its canonical JSON."""
+    as_they_come, in_order, pick = _forms(names)
     return as_they_come % texts, in_order % pick(texts)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from abc import abstractmethod
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic_ai.capabilities import AbstractCapability
@@ -42,7 +42,7 @@ class RecordedTools(AbstractCapability[Any]):
     def _jsonable(self, value: object) -> Any:
         """A value as it is recorded."""
 
-    async def wrap_tool_validate(
+    def wrap_tool_validate(
         self,
         ctx: RunContext[Any],
         *,
@@ -50,11 +50,11 @@ class RecordedTools(AbstractCapability[Any]):
         tool_def: ToolDefinition,  # noqa: ARG002 (the hook's signature)
         args: str | dict[str, Any],
         handler: Callable[[str | dict[str, Any]], Awaitable[dict[str, Any]]],
-    ) -> dict[str, Any]:
+    ) -> Coroutine[Any, Any, dict[str, Any]]:
         """Record that a tool is called, and whether its arguments fit."""
-        return await self._validated(self._run(ctx), call, handler, args)
+        return self._validated(self._run(ctx), call, handler, args)
 
-    async def wrap_tool_execute(
+    def wrap_tool_execute(
         self,
         ctx: RunContext[Any],
         *,
@@ -62,9 +62,9 @@ class RecordedTools(AbstractCapability[Any]):
         tool_def: ToolDefinition,  # noqa: ARG002 (the hook's signature)
         args: dict[str, Any],
         handler: Callable[[dict[str, Any]], Awaitable[Any]],
-    ) -> Any:
+    ) -> Coroutine[Any, Any, Any]:
         """Record that a tool is executed, and what it raised."""
-        return await self._executed(self._run(ctx), call, handler, args)
+        return self._executed(self._run(ctx), call, handler, args)
 
     async def before_tool_execute(
         self,

@@ -29,7 +29,7 @@ from typing import Any, TypeVar, cast
 from tracemill.tracer.detect import Detector, apart, occurrences, spellings
 from tracemill.tracer.harmless import Harmless
 from tracemill.tracer.json_text import encodable, parsed, unescaped
-from tracemill.tracer.messages import Message, compact_json, content_id, quoted
+from tracemill.tracer.messages import Message, compact_json, content_id, put_together, quoted
 from tracemill.tracer.secret_names import announces, is_secret_name, kind_of_field
 
 T = TypeVar("T")
@@ -73,7 +73,8 @@ class Redactor:
 
     def session(self, session_id: str) -> SessionRedactor:
         """The redactor of one session; one that was not heard of for long begins to count again."""
-        self.refresh()
+        if self.detector.refresh():
+            self._harmless.clear()
         latest = self._latest
         if latest is not None and latest[0] == session_id:
             return latest[1]
@@ -219,12 +220,40 @@ class SessionRedactor:
         if value is None:
             return "null"
         if type(value) is str:
-            return quoted(value) if self._clears(value) else None
+            return self._quoted(value)
         try:
             written = _json(value)
         except (TypeError, ValueError, RecursionError):  # no JSON
             return None
         return written if self._clears(value, written) else None
+
+    def spelled(self, message: Message) -> tuple[str, str] | None:
+        """The JSON of a message as `messages.spelled` gives it, if it is plain and one look clears it."""
+        if "tool_calls" in message or "attachments" in message:
+            return None
+        texts: list[str] = []
+        for name, item in message.items():
+            if name == "role" or (name == "tool_call_id" and self.clears_id(item)):
+                text = quoted(item)
+            else:
+                text = self._quoted(item) if type(item) is str else None
+            if text is None:
+                return None
+            texts.append(text)
+        return put_together(tuple(message), tuple(texts))
+
+    def _quoted(self, text: str) -> str | None:
+        """The JSON of a text, if one look shows that it has no secrets."""
+        if self._learned:
+            return None
+        known = self._harmless.texts
+        found = known.get(text)
+        if found is None:
+            if text not in known and not self._detector.look.clears(text):
+                return None
+            found = quoted(text)
+            self._harmless.add(text, found)
+        return found
 
     def _clears(self, value: Any, written: str | None = None) -> bool:
         """Whether one look shows that a value has no secrets; `written` is its JSON, where there is some."""

@@ -192,7 +192,7 @@ class RunRecord:
         for call in self._calls:
             if call.part is not part and (first is not None or call.tool_call_id != part.tool_call_id):
                 continue
-            if call.ended or any(executing.call is call for executing in self.executing):
+            if call.ended or call.executing:
                 continue
             if call.part is part:
                 return call

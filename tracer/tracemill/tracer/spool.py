@@ -166,12 +166,14 @@ class Spool:
 
     def message(self, body: Message, session_id: str = "") -> str:
         """Write a message unless this file has it, and return the id of its redacted form in a session."""
-        as_it_is, canonical = spelled(body)
-        original = session_id, named_by(canonical)
+        redactor = self.redactor.session(session_id)
+        clean = redactor.spelled(body)
+        as_it_is, canonical = clean or spelled(body)
+        name = named_by(canonical)
+        original = session_id, name
         known = self._known(original)
         if known is None:
-            redacted = self.redactor.redact_message(body, session_id, canonical)
-            name = original[1]
+            redacted = body if clean else redactor.redact_message(body, canonical)
             if redacted is not body:
                 as_it_is, canonical = spelled(redacted)
                 name = named_by(canonical)

@@ -51,6 +51,7 @@ class Call:
     parent_call_id: str | None = None
     """The call whose code makes this one."""
     started: bool = False
+    executing: bool = False
     ended: bool = False
     part: ToolCallPart | None = field(default=None, repr=False, compare=False)
     """The part that asks for it: ids repeat, even in one answer."""
