@@ -70,11 +70,17 @@ def run(home: Path, data: Path, base: Path, kill: int | None = None) -> subproce
 
 
 def main(home: Path, data: Path, base: Path, kill: str) -> None:
+    from tracemill.evaluate.guard.items import passages
+    from tracemill.evaluate.guard.text import read_texts
     from tracemill.train import blas
     from tracemill.train.base import resolve
     from tracemill.train.choice import Judged
     from tracemill.train.finetune import Conduct, finetune
-    from tracemill.train.general import predictability
+
+    def judge(model: Any, chat: Any) -> Judged:
+        return Judged(
+            0.5, 3, {one.id: one.predicted for one in read_texts(model, chat, passages("quick")[:2])}
+        )
 
     def killed(what: str, done: int, total: int) -> None:
         if what == "training" and str(done) == kill:
@@ -86,7 +92,7 @@ def main(home: Path, data: Path, base: Path, kill: str) -> None:
         load(data),
         resolve(str(base), Home(home)),
         SETTINGS,
-        lambda model, chat: Judged(0.5, 3, predictability(model, chat)),
+        judge,
         "always a half",
         killed,
         Conduct(save_every=SAVE_EVERY),

@@ -24,6 +24,10 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return train_runs.tiny_and_data(tmp_path_factory.mktemp("train"))
 
 
+UNGUARDED = ("--guard-loss", "1", "--guard-floor", "0")
+"""Nothing follows from the guard, so it is not asked."""
+
+
 def words(work: Path, *more: str) -> list[str]:
     return ["train", str(work / "data"), "--model", str(work / "tiny"), "--max-tokens", "4", *more]
 
@@ -63,13 +67,13 @@ def test_a_run_is_in_the_warehouse_with_its_curve(home: Home, work: Path, tracem
         [sum(made["losses"][at : at + 2]) / 2 for at in (0, 2)], rel=1e-4
     )
     guard = json.loads(found["details"][0])["guard"]
-    assert set(guard) == {"text in english", "text in python"}
+    assert set(guard) == {"answers", "text in english", "text in python"}
     (details,) = query(home, "SELECT details FROM training_runs")["details"]
     assert json.loads(details)["before"]["guard"].keys() == guard.keys()
 
 
 def test_several_seeds_are_runs_with_a_mean_and_an_interval(home: Home, work: Path, tracemill: Run) -> None:
-    few = words(work, "--steps", "2", "--guard-loss", "1", "--seeds", "0,1,2")
+    few = words(work, "--steps", "2", *UNGUARDED, "--seeds", "0,1,2")
     made = json.loads(tracemill(*few, "--json").out)
     assert [run["settings"]["seed"] for run in made["runs"]] == [0, 1, 2]
     assert len({run["adapter"] for run in made["runs"]}) == 3
@@ -79,10 +83,26 @@ def test_several_seeds_are_runs_with_a_mean_and_an_interval(home: Home, work: Pa
     assert all(run["adapter"] in again.out for run in made["runs"])
 
 
+def test_an_estimate_tells_what_a_run_takes_and_writes_nothing(
+    home: Home, work: Path, tracemill: Run
+) -> None:
+    few = words(work, "--steps", "4", "--every", "4", "--seeds", "0,1", "--estimate")
+    made = json.loads(tracemill(*few, "--json").out)
+    assert (made["steps"], made["checkpoints"], made["runs"], made["advice"]) == (4, 2, 2, "go")
+    assert made["total_seconds"] >= 2 * made["checkpoint_seconds"] > 0
+    shown = tracemill(*few)
+    assert shown.code == 0, shown.err
+    for told in ("tokens a second", "peak memory", "in all, 2 times", "go: 4 steps of "):
+        assert told in shown.out
+    assert not home.adapters.exists()
+    assert not home.warehouse.exists()
+
+
 def test_a_file_names_the_knobs(home: Home, work: Path, tmp_path: Path, tracemill: Run) -> None:
     file = tmp_path / "mine.toml"
     file.write_text(
         f'model = "{work / "tiny"}"\nsteps = 3\nrank = 2\nalpha = 4.0\nmodules = ["v_proj"]\nmax_tokens = 4\n'
+        "guard_loss = 1.0\nguard_floor = 0.0\n"
     )
     made = json.loads(
         tracemill("train", str(work / "data"), "--config", str(file), "--rank", "4", "--json").out
@@ -137,7 +157,7 @@ def test_ctrl_c_saves_and_the_same_command_goes_on(
     home: Home, work: Path, tracemill: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A real signal to a real process; then the same command, in this one."""
-    few = words(work, "--steps", "100", "--every", "50", "--guard-loss", "1", "--rank", "2", "--layers", "1")
+    few = words(work, "--steps", "100", "--every", "50", *UNGUARDED, "--rank", "2", "--layers", "1")
     code = "from tracemill.cli.main import main; main()"
     lines: list[str] = []
     with subprocess.Popen(

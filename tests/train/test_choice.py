@@ -16,6 +16,7 @@ from tracemill.train.choice import (
     guard_lost,
     half_width,
     mildest,
+    most_lost,
     over,
     over_seeds,
 )
@@ -51,6 +52,7 @@ def test_the_best_calls_are_not_bought_with_general_ability() -> None:
 
 def test_one_measure_that_falls_is_enough_and_what_the_base_cannot_do_says_nothing() -> None:
     assert guard_lost({"a": 0.5, "b": 0.5}, {"a": 0.9, "b": 0.4}) == pytest.approx(0.2)
+    assert most_lost({"a": 0.5, "b": 0.5}, {"a": 0.9, "b": 0.4}) == ("b", pytest.approx(0.2))
     assert guard_lost({"a": 0.0, "b": 0.5}, {"a": 0.0, "b": 0.6}) == pytest.approx(-0.2)
     assert guard_lost({}, {}) == 0.0
 
@@ -86,7 +88,7 @@ def test_patience_counts_from_the_first_of_the_best() -> None:
 def test_below_the_floor_training_stops_at_once() -> None:
     found = [checkpoint(10, 0.9, english=0.1)]
     assert over(BASE, found, 3, 0.7, 0.05) == (
-        "At step 10 50% of the base's general ability was gone, more than the 30% that the floor allows."
+        "At step 10 50% of the base's general ability (english) was gone, more than the 30% that the floor allows."
     )
     assert over(BASE, found, 3, 0.4, 0.05) is None
     assert over(BASE, found, 3, 0.7, None) is None, "nobody asked for a guard"

@@ -247,21 +247,6 @@ def test_the_picture_shows_loss_calls_guard_and_what_was_kept() -> None:
     assert "exact tool calls" not in plain and "step 2 kept" in plain
 
 
-def test_predictability_falls_where_a_model_forgets(work: Path) -> None:
-    import mlx.core as mx
-
-    from tracemill.train.general import predictability, texts
-
-    chat, model = Chat.load(work / "tiny"), load_base(work / "tiny")
-    before = predictability(model, chat)
-    assert set(before) == {"text in english", "text in python"} == {f"text in {name}" for name in texts()}
-    assert all(0 < value < 0.1 for value in before.values()), "a random model knows little"
-    embedding = model.model.embed_tokens
-    embedding.weight = embedding.weight + mx.random.normal(embedding.weight.shape) * 3
-    assert all(now < before[name] for name, now in predictability(model, chat).items())
-    assert sum(len(text) for text in texts().values()) > 2000
-
-
 def test_a_data_set_that_was_rendered_already_is_refused(home: Home, work: Path, tmp_path: Path) -> None:
     rows = tmp_path / "rows"
     rows.mkdir()

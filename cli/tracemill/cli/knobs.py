@@ -128,13 +128,16 @@ Patience = Annotated[
 GuardLoss = Annotated[
     float | None,
     typer.Option(
-        help="Share of the base's general ability a checkpoint may lose, by default 0.05; 1: any.",
+        help="Share of the base's general ability a checkpoint may lose, by default 0.1; 1: any.",
         rich_help_panel=CHOICE,
     ),
 ]
 GuardFloor = Annotated[
     float | None,
-    typer.Option(help="Stop at once below this share of it, by default 0.7.", rich_help_panel=CHOICE),
+    typer.Option(
+        help="Stop at once below this share of it, by default 0.7; 0, with --guard-loss 1: ask nothing.",
+        rich_help_panel=CHOICE,
+    ),
 ]
 Seeds = Annotated[
     str | None,
@@ -153,4 +156,12 @@ Fresh = Annotated[
 Log = Annotated[
     Literal["tensorboard", "wandb"] | None,
     typer.Option(help="Log to TensorBoard or Weights & Biases too.", rich_help_panel=RUN),
+]
+Estimate = Annotated[
+    bool,
+    typer.Option(
+        "--estimate",
+        help="Take a few of its steps, say how long it takes and how much memory, and write nothing.",
+        rich_help_panel=RUN,
+    ),
 ]

@@ -15,14 +15,12 @@ from tracemill.cli import output
 from tracemill.cli.export import show as show_export
 from tracemill.tracer.errors import TracemillError
 from tracemill.tracer.home import Home
-from tracemill.train.settings import Settings
 
 if TYPE_CHECKING:
     from tracemill.curate.dataset import Dataset
     from tracemill.evaluate.live import LiveTask
     from tracemill.evaluate.report import Report
-    from tracemill.train.base import BaseModel
-    from tracemill.train.finetune import Conduct, Finetuned
+    from tracemill.train.finetune import Finetuned
 
 
 @dataclass(frozen=True)
@@ -54,6 +52,7 @@ def turn(home: Home, plan: Plan) -> Turn:
     """Export, train, evaluate, compare, report. The BLAS must be active (`tracemill.train.blas`)."""
     from tracemill.cli.evaluate import show_comparison
     from tracemill.cli.trained import show as show_training
+    from tracemill.cli.tuning import fine_tune
     from tracemill.curate.chat.template import Chat
     from tracemill.curate.export import export
     from tracemill.evaluate.evaluation import Suite, make_report, remember
@@ -111,41 +110,6 @@ def fast_blas(home: Home) -> None:
     info = blas.activate(home)
     if not info.fast:
         output.hint(f"MLX runs on the {info.name}, tens of times slower: {info.reason}")
-
-
-def fine_tune(
-    home: Home,
-    dataset: Dataset,
-    base: BaseModel,
-    settings: Settings,
-    max_tokens: int,
-    progress: output.ProgressCallback,
-    conduct: Conduct | None = None,
-) -> Finetuned:
-    """Train with checkpoints judged by exact tool calls on the validation split, and by plain text."""
-    from tracemill.curate.chat.template import Chat
-    from tracemill.evaluate.holdout import call_judge, check_rows
-    from tracemill.train.adapter import code_sha256
-    from tracemill.train.choice import Judged
-    from tracemill.train.errors import Interrupted
-    from tracemill.train.finetune import finetune
-    from tracemill.train.general import predictability
-
-    rows = dataset.rows("valid")
-    check_rows(rows, Chat.load(base.path))
-    calls = call_judge(rows, max_tokens, progress)
-
-    def judge(model: Any, chat: Chat) -> Judged:
-        judged = calls(model, chat)
-        guarded = settings.guard_loss is not None
-        return replace(judged, guard={**judged.guard, **predictability(model, chat)} if guarded else {})
-
-    name = f"exact tool calls on valid, {max_tokens} tokens, code {code_sha256('tracemill.evaluate')[:16]}"
-    try:
-        return finetune(home, dataset, base, settings, judge, name, progress, conduct)
-    except Interrupted as stopped:
-        output.hint(str(stopped))
-        raise
 
 
 def _stage(plan: Plan, name: str) -> None:

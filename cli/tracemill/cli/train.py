@@ -60,6 +60,7 @@ def train(
     save_every: knobs.SaveEvery = None,
     fresh: knobs.Fresh = False,
     log: knobs.Log = None,
+    estimate: knobs.Estimate = False,
     as_json: knobs.AsJson = False,
 ) -> None:
     """Fine-tune a base model on every assistant turn; keep the checkpoint that calls tools best.
@@ -80,12 +81,16 @@ def train(
         "log": log,
     }  # fmt: skip
     given = merged(config, options)
-    _run(dataset, given, fields(given), fresh, as_json)
+    _run(dataset, given, fields(given), fresh, estimate, as_json)
 
 
-def _run(dataset: Path, given: dict[str, Any], asked: dict[str, Any], fresh: bool, as_json: bool) -> None:
-    from tracemill.cli.loop import fast_blas, fine_tune
+def _run(
+    dataset: Path, given: dict[str, Any], asked: dict[str, Any], fresh: bool, estimate: bool, as_json: bool
+) -> None:
+    from tracemill.cli.estimated import show_estimate
+    from tracemill.cli.loop import fast_blas
     from tracemill.cli.trained import show, show_seeds, summary
+    from tracemill.cli.tuning import estimated, fine_tune
     from tracemill.curate.dataset import load
     from tracemill.tracer.home import Home
     from tracemill.train.base import resolve
@@ -99,15 +104,23 @@ def _run(dataset: Path, given: dict[str, Any], asked: dict[str, Any], fresh: boo
         output.hint(f"chosen: {reason}")
     conduct = Conduct(given.get("save_every", Conduct.save_every), fresh, given.get("log"))
     fast_blas(home)
+    seeds: list[int] = given.get("seeds") or [settings.seed]
+    max_tokens: int = given.get("max_tokens", knobs.MAX_TOKENS)
+    if estimate:
+        with output.progress() as progress:
+            base = resolve(given.get("model", knobs.MODEL), home, progress)
+            found = estimated(data, base, settings, max_tokens, progress)
+        if as_json:
+            output.emit_json({**found.asdict(), "runs": len(seeds), "chosen": reasons})
+        else:
+            show_estimate(found, len(seeds))
+        return
     with output.progress() as progress:
         base = resolve(given.get("model", knobs.MODEL), home, progress)
         made = [
-            fine_tune(
-                home, data, base, replace(settings, seed=seed), given.get("max_tokens", knobs.MAX_TOKENS),
-                progress, conduct,
-            )
-            for seed in given.get("seeds") or [settings.seed]
-        ]  # fmt: skip
+            fine_tune(home, data, base, replace(settings, seed=seed), max_tokens, progress, conduct)
+            for seed in seeds
+        ]
     if as_json:
         output.emit_json({**summary(made), "chosen": reasons})
     elif len(made) == 1:

@@ -80,19 +80,25 @@ def summary(made: Sequence[Finetuned]) -> dict[str, Any]:
     return {"runs": runs, "score": mean}
 
 
-def _table(card: dict[str, Any]) -> None:
-    from tracemill.train.choice import guard_lost
+def general_ability(base: dict[str, float], now: dict[str, float]) -> str | None:
+    """What is left of the measure of the guard that fell most, such as `93% (answers)`."""
+    from tracemill.train.choice import most_lost
 
+    worst = most_lost(base, now)
+    return f"{100 * (1 - worst[1]):.0f}% ({worst[0]})" if worst else None
+
+
+def _table(card: dict[str, Any]) -> None:
     before = card["before"]
     rows: list[tuple[object, ...]] = []
     if before:
         rows.append((0, _percent(before["score"]), None, "100%", "base"))
     for one in card["checkpoints"]:
         judged, valid = one["judged"], one["valid_loss"]
-        left = 1 - guard_lost(before["guard"], judged["guard"]) if before else None
+        left = general_ability(before["guard"], judged["guard"]) if before else None
         rows.append((
             one["step"], _percent(judged["score"]), None if valid is None else f"{valid:.3f}",
-            _percent(left) if left is not None else None, "kept" * (one["step"] == card["best_step"]),
+            left, "kept" * (one["step"] == card["best_step"]),
         ))  # fmt: skip
     columns = ("step", "exact tool calls on valid", "loss on valid", "general ability", "")
     kept = [at for at, _ in enumerate(columns) if at in (0, 1, 4) or any(row[at] is not None for row in rows)]

@@ -56,13 +56,19 @@ class Checkpoint:
         return cls(**rest)
 
 
-def guard_lost(base: Mapping[str, float], now: Mapping[str, float]) -> float:
-    """The largest share of the base's ability that is lost in any of its measures; below 0 where all gained.
+def most_lost(base: Mapping[str, float], now: Mapping[str, float]) -> tuple[str, float] | None:
+    """The measure that lost the largest share of the base's ability, and that share; below 0 is a gain.
 
-    A measure in which the base has nothing to lose says nothing.
+    A measure in which the base has nothing to lose says nothing; None where none says anything.
     """
-    lost = [(worth - now[name]) / worth for name, worth in base.items() if worth > 0 and name in now]
-    return max(lost, default=0.0)
+    lost = [(name, (worth - now[name]) / worth) for name, worth in base.items() if worth > 0 and name in now]
+    return max(lost, key=lambda one: one[1], default=None)
+
+
+def guard_lost(base: Mapping[str, float], now: Mapping[str, float]) -> float:
+    """The largest share of the base's ability that a measure lost; below 0 where all gained."""
+    found = most_lost(base, now)
+    return found[1] if found else 0.0
 
 
 def best(base: Judged | None, found: Sequence[Checkpoint], guard_loss: float | None) -> Checkpoint | None:
@@ -97,9 +103,10 @@ def over(
     if not found:
         return None
     last = found[-1]
-    if base is not None and allowed is not None and (gone := lost(base, last)) > 1 - floor:
+    worst = most_lost(base.guard, last.judged.guard) if base is not None and allowed is not None else None
+    if worst and worst[1] > 1 - floor:
         return (
-            f"At step {last.step} {100 * gone:.0f}% of the base's general ability was gone, "
+            f"At step {last.step} {100 * worst[1]:.0f}% of the base's general ability ({worst[0]}) was gone, "
             f"more than the {100 * (1 - floor):.0f}% that the floor allows."
         )
     if patience is None or last.judged.score is None:

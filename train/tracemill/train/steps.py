@@ -16,6 +16,7 @@ from mlx.utils import tree_flatten, tree_map_with_path
 
 from tracemill.curate.chat.render import Rendered
 from tracemill.train import blas, memory
+from tracemill.train.batches import Layout
 from tracemill.train.errors import TrainError
 from tracemill.train.forward import cut, lane_streams, layout
 from tracemill.train.frozen import Progress
@@ -83,6 +84,11 @@ class Steps:
         if settings.in_order:
             return in_order(len(self.parts), settings.batch_size, settings.steps, settings.seed)
         return order(self.parts, settings.batch_size, settings.seed, self._gradients.layout)
+
+    @property
+    def layout(self) -> Layout:
+        """How batches are laid out on this device."""
+        return self._gradients.layout
 
     def tokens(self, indices: Sequence[int]) -> int:
         """Tokens that a step of these sequences computes, what they share counted once."""
