@@ -103,6 +103,15 @@ class _Watched(WrapperModel):
     async def __aexit__(self, *_: object) -> None:
         """The attempt is over."""
 
+    def prepare_messages(self, *arguments: Any, **named: Any) -> list[ModelMessage]:
+        """As the wrapped model does it; then nobody needs to enter this one, in a scope of its own."""
+        context: Any = self._step.context
+        serving = getattr(context, "_serving_wrapper", None)
+        # To enter and to leave it does nothing, and would cost half as much as to record the request.
+        if serving is not None and serving[0] is self:
+            context._serving_wrapper = None
+        return self.wrapped.prepare_messages(*arguments, **named)
+
     async def request(
         self,
         messages: list[ModelMessage],
