@@ -1,15 +1,13 @@
-"""`tracemill evaluate`: is an adapter better than its base?
+"""`tracemill evaluate`: how much does a model get right, and is an adapter better than its base?
 
-In: a base model, a suite and, to compare, an adapter. Out: how much of it is right and, for an adapter, the
-verdict, with `--report` as a page to read. Every completion is on disk when it is made, so an evaluation that
-was killed goes on where it was.
+In: a model, here or behind a URL, a suite and, to compare, an adapter. Out: how much of it is right and, for
+an adapter, the verdict, with `--report` as a page to read. Every completion is on disk when it is made, so an
+evaluation that was killed goes on where it was.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -22,14 +20,20 @@ if TYPE_CHECKING:
     from tracemill.evaluate.comparison import Comparison, Group
     from tracemill.evaluate.evaluation import Suite
     from tracemill.evaluate.report import Report
-    from tracemill.evaluate.statistics import Interval
+    from tracemill.evaluate.sampling import Sampling
     from tracemill.evaluate.suites import Size
     from tracemill.tracer.home import Home
     from tracemill.train.adapter import Adapter
 
 
 def evaluate(
-    model: Annotated[str, typer.Argument(help="Base model: smollm2-135m, a folder or a Hugging Face id.")],
+    model: Annotated[
+        str | None,
+        typer.Argument(
+            help="Base model: smollm2-135m, a folder or a Hugging Face id; what a server calls it, with "
+            "--endpoint; or PROVIDER:NAME, as in anthropic:claude-haiku-4-5 or openai:gpt-5-mini."
+        ),
+    ] = None,
     dataset: Annotated[
         Path | None, typer.Option(help="Folder of a data set, as `tracemill export` makes it, for holdout.")
     ] = None,
@@ -55,44 +59,98 @@ def evaluate(
     batch_size: Annotated[
         int, typer.Option(min=1, help="Completions generated at once; changes the speed alone.")
     ] = 16,
+    samples: Annotated[
+        int, typer.Option(min=1, help="Completions of each item, for pass@k and pass^k; needs --temperature.")
+    ] = 1,
+    temperature: Annotated[
+        float,
+        typer.Option(min=0, max=5, help="0 takes the likeliest token each time; above, they are drawn."),
+    ] = 0.0,
+    seed: Annotated[
+        int | None,
+        typer.Option(min=0, help="Of what is drawn, 0 if not given: the same again gives the same."),
+    ] = None,
+    endpoint: Annotated[
+        str | None,
+        typer.Option(
+            help="Ask an OpenAI-compatible server, as in http://127.0.0.1:8080/v1, not a model here."
+        ),
+    ] = None,
+    key_variable: Annotated[
+        str | None,
+        typer.Option(help="Environment variable with the key of --endpoint; none is sent otherwise."),
+    ] = None,
+    concurrency: Annotated[
+        int, typer.Option(min=1, max=256, help="Requests at once, to --endpoint or a provider.")
+    ] = 8,
+    timeout: Annotated[
+        float, typer.Option(min=1, help="Seconds to wait for an answer of --endpoint or a provider.")
+    ] = 120.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Score a model on a suite, strictly; with --adapter, say whether it is better than its base.
 
-    What was generated before is not generated again, also where it was broken off.
+    What was generated before is not generated again, also where it was broken off. With --endpoint or a
+    provider's model, calls may come back structured or as text; items without an answer are counted apart and
+    not scored, and where they are more than 5 in 100, nothing is.
+
+    tracemill evaluate my-model --endpoint http://127.0.0.1:8080/v1 --suite bfcl --size quick
+
+    tracemill evaluate smollm2-135m --suite bfcl --samples 5 --temperature 0.7
     """
-    if suite == "holdout" and dataset is None:
-        raise typer.BadParameter(
-            "the suite holdout is a split of a data set; name one.", param_hint="--dataset"
-        )
-    if report is not None and adapter is None:
-        raise typer.BadParameter("a report compares two models; add --adapter.", param_hint="--report")
-    if report is not None and (report.suffix != ".html" or report.is_dir()):
-        raise typer.BadParameter(
-            "name an .html file; its numbers go to the .json beside it.", param_hint="--report"
-        )
-    if suite == "guard" and report is not None:
-        raise typer.BadParameter("the guard prints its table, or JSON with --json.", param_hint="--report")
+    remote, guarding, name = _is_remote(model, endpoint), suite == "guard", model or ""
+    for wrong, told, where in (
+        (suite == "holdout" and dataset is None, "holdout is a split of a data set; name one.", "--dataset"),
+        (report and adapter is None, "a report compares two models; add --adapter.", "--report"),
+        (
+            report and (report.suffix != ".html" or report.is_dir()),
+            "name an .html file; its numbers go to the .json beside it.",
+            "--report",
+        ),
+        (guarding and report, "the guard prints its table, or JSON with --json.", "--report"),
+        (guarding and temperature, "the guard is asked greedily.", "--temperature"),
+        (remote and guarding, "the guard asks a model here; name a base model.", "--suite"),
+        (remote and adapter, "an adapter goes with a base model here; name that.", "--adapter"),
+        (not remote and not model, "name a model, or a server with --endpoint.", "MODEL"),
+        (key_variable and not endpoint, "it is for --endpoint; add that.", "--key-variable"),
+        (samples > 1 and not temperature, "they would be alike; add --temperature 0.7.", "--samples"),
+        (seed is not None and not temperature, "nothing is drawn; add --temperature 0.7.", "--seed"),
+    ):
+        if wrong:
+            raise typer.BadParameter(told, param_hint=where)
+    from tracemill.cli.alone import ask, score_alone
     from tracemill.cli.guarded import guard
     from tracemill.cli.loop import fast_blas
+    from tracemill.evaluate.sampling import Sampling
     from tracemill.evaluate.verdict import foreseen
     from tracemill.tracer.home import Home
     from tracemill.train.adapter import load_adapter
 
     home = Home.find()
-    fast_blas(home)
+    if not remote:
+        fast_blas(home)
     tuned = load_adapter(adapter) if adapter else None
-    if suite == "guard":
-        guard(home, model, tuned, size or "standard", as_json)
+    if guarding:
+        guard(home, name, tuned, size or "standard", as_json)
         return
-    plan = _plan(suite, size, dataset, split, max_tokens, batch_size)
+    sampling = Sampling(samples, temperature, seed or 0)
+    plan = _plan(suite, size, dataset, split, max_tokens, batch_size, sampling)
     asked = plan.items()
     sessions = len({item.session_id for item in asked})
-    output.hint(f"{plan.name}: {len(asked)} items of {sessions} sessions. {foreseen(sessions)}")
-    if tuned is None:
-        _alone(home, plan, model, as_json)
+    told = f"{len(asked) // samples} items of {sessions} sessions"
+    told += f", {samples} samples each" * (samples > 1)
+    output.hint(f"{plan.name}: {told}. {foreseen(sessions)}")
+    if remote:
+        ask(home, plan, (endpoint, model, key_variable), timeout, concurrency, as_json)
+    elif tuned is None:
+        score_alone(home, plan, name, as_json)
     else:
-        _against_base(home, plan, model, tuned, report, as_json)
+        _against_base(home, plan, name, tuned, report, as_json)
+
+
+def _is_remote(model: str | None, endpoint: str | None) -> bool:
+    """Whether the model is behind a URL, or is a provider's: `provider:name`, and no folder here."""
+    return endpoint is not None or (model is not None and ":" in model and not Path(model).exists())
 
 
 def _plan(
@@ -102,6 +160,7 @@ def _plan(
     split: Split,
     max_tokens: int,
     batch_size: int,
+    sampling: Sampling,
 ) -> Suite:
     from tracemill.curate.dataset import load
     from tracemill.evaluate.evaluation import Suite
@@ -109,44 +168,11 @@ def _plan(
 
     if which != "holdout":
         found = load_suite(which, size or "standard")
-        return Suite(None, split, max_tokens, batch_size, found)
+        return Suite(None, split, max_tokens, batch_size, found, sampling)
     data = load(dataset) if dataset else None
     found = load_suite(which, size or "full", data, split)
     # All of a split has the name and the results that `improve` gave it.
-    return Suite(data, split, max_tokens, batch_size, None if found.size == "full" else found)
-
-
-def _alone(home: Home, suite: Suite, model: str, as_json: bool) -> None:
-    from tracemill.evaluate.evaluation import identity
-    from tracemill.evaluate.holdout import tally
-    from tracemill.evaluate.recall import score_once
-    from tracemill.train.base import resolve
-
-    with output.progress() as progress:
-        base = resolve(model, home, progress)
-        results = score_once(home, suite, base, None, progress)
-    tallies = tally(results)
-    name = identity(suite, base, None)
-    if as_json:
-        output.emit_json(
-            {
-                "evaluation": name,
-                "base": base.name,
-                "suite": suite.name,
-                "shares": [asdict(one) for one in tallies],
-                "items": [
-                    {"id": result.item.id, "text": result.text, **asdict(result.score)} for result in results
-                ],
-            }
-        )
-        return
-    output.table(
-        (suite.name, "items", "right", "share", "95% interval"),
-        [(one.name, one.n, one.right, _percent(one.share.estimate), _range(one.share)) for one in tallies],
-    )
-    failures = Counter(result.score.failure for result in results if result.score.failure)
-    output.table(("what went wrong", "items"), failures.most_common())
-    output.say(f"evaluation {name}")
+    return Suite(data, split, max_tokens, batch_size, None if found.size == "full" else found, sampling)
 
 
 def _against_base(
@@ -210,7 +236,3 @@ def show_groups(
 
 def _percent(share: float) -> str:
     return f"{100 * share:.1f}%"
-
-
-def _range(interval: Interval) -> str:
-    return f"{_percent(interval.low)} to {_percent(interval.high)}"

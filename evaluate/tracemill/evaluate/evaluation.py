@@ -25,6 +25,7 @@ from tracemill.evaluate.holdout import ItemResult, accuracy, evaluate_items
 from tracemill.evaluate.items import Item, items
 from tracemill.evaluate.plots import Curve
 from tracemill.evaluate.report import Report, turn_text
+from tracemill.evaluate.sampling import GREEDY, Sampling, sampled
 from tracemill.evaluate.suites import ItemSuite
 from tracemill.tracer.home import Home
 from tracemill.train.adapter import Adapter
@@ -35,7 +36,7 @@ from tracemill.warehouse.store import record_evaluation
 
 @dataclass(frozen=True)
 class Suite:
-    """What is asked, and how: a split of a data set, or the items `asked`; completed greedily."""
+    """What is asked, and how: a split of a data set, or the items `asked`."""
 
     dataset: Dataset | None
     split: Split = "test"
@@ -45,13 +46,15 @@ class Suite:
     """Completions generated at once; changes the speed alone."""
     asked: ItemSuite | None = None
     """The items, where they are not all of the split."""
+    sampling: Sampling = GREEDY
 
     @property
     def name(self) -> str:
         """What the warehouse calls it."""
-        if self.asked is None:
-            return f"{self.dataset.name}/{self.split}" if self.dataset else ""
-        return self.asked.name + ("" if self.asked.size == "full" else f" ({self.asked.size})")
+        of_split = f"{self.dataset.name}/{self.split}" if self.dataset else ""
+        how = [self.asked.size] if self.asked and self.asked.size != "full" else []
+        how += [self.sampling.text] if self.sampling != GREEDY else []
+        return (self.asked.name if self.asked else of_split) + (f" ({', '.join(how)})" if how else "")
 
     @property
     def digest(self) -> str:
@@ -61,8 +64,8 @@ class Suite:
         return self.dataset.digest if self.dataset else ""
 
     def items(self) -> list[Item]:
-        """What is asked; EvaluationError where there is nothing."""
-        return items(self.rows()) if self.asked is None else self.asked.items
+        """What is asked, each sample an item of its own; EvaluationError where there is nothing."""
+        return sampled(items(self.rows()) if self.asked is None else self.asked.items, self.sampling)
 
     def rows(self) -> list[Row]:
         """The rows of a data set to be scored, none of another suite; EvaluationError where there is none."""
@@ -119,6 +122,7 @@ def score_model(
         progress=generating,
         known=known,
         each=each,
+        sampling=suite.sampling,
     )
 
 
@@ -168,7 +172,7 @@ def _facts(suite: Suite, base: BaseModel, adapter: Adapter) -> list[tuple[str, s
             "Template",
             f"SHA-256 {card['template_sha256'][:16]}" + ", proved for every row" * bool(suite.dataset),
         ),
-        ("Decoding", f"greedy, at most {suite.max_tokens} tokens"),
+        ("Decoding", f"{suite.sampling.text}, at most {suite.max_tokens} tokens"),
         ("Software", f"Tracemill {version('tracemill')}, MLX {version('mlx')}, mlx-lm {version('mlx-lm')}"),
     ]
 
@@ -187,12 +191,38 @@ def remember(
 
     With `report`, what `results` of its adapter were compared with; `path` is its file.
     """
+    record(
+        home,
+        suite,
+        identity(suite, base, adapter),
+        base.name,
+        results,
+        training_id=adapter.path.name if adapter else None,
+        baseline_id=identity(suite, base, None) if report else None,
+        report=report,
+        path=path,
+    )
+
+
+def record(
+    home: Home,
+    suite: Suite,
+    evaluation: str,
+    base: str,
+    results: Sequence[ItemResult],
+    *,
+    training_id: str | None = None,
+    baseline_id: str | None = None,
+    report: Report | None = None,
+    path: str | None = None,
+) -> None:
+    """Put results into the warehouse as `evaluation`; `base` is the model, or the one below it."""
     record_evaluation(
         home,
         Evaluation(
-            evaluation_id=identity(suite, base, adapter),
+            evaluation_id=evaluation,
             suite=suite.name,
-            base=base.name,
+            base=base,
             items=[
                 EvaluationItem(
                     item_id=result.item.id,
@@ -205,9 +235,9 @@ def remember(
                 )
                 for result in results
             ],
-            training_id=adapter.path.name if adapter else None,
+            training_id=training_id,
             dataset_id=suite.dataset.name if suite.dataset else None,
-            baseline_id=identity(suite, base, None) if report else None,
+            baseline_id=baseline_id,
             path=path,
             counts=dict(Counter(result.score.failure or "right" for result in results)),
             score=_overall(results),
@@ -230,5 +260,8 @@ def identity(suite: Suite, base: BaseModel, adapter: Adapter | None) -> str:
         adapter.card["weights_sha256"] if adapter else "",
         suite.digest,
         suite.split,
+        str(suite.max_tokens),
     ]
-    return hashlib.sha256("\n".join([*parts, str(suite.max_tokens)]).encode()).hexdigest()[:16]
+    if suite.sampling != GREEDY:
+        parts.append(suite.sampling.text)
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]

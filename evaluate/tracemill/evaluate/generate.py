@@ -1,9 +1,9 @@
-"""Greedy generation for many prompts at once, in process, on mlx-lm.
+"""Generation for many prompts at once, in process, on mlx-lm: greedy, or drawn by a sampler for each.
 
-In: a loaded model and the token ids of each prompt. Out: the text of each completion, in the order asked. The
-what prompts share is computed once (`prefill`); the result is that of one prompt after another without any
-cache. MLX is imported inside the functions, because the BLAS must be
-activated before it (`tracemill.train.blas`).
+In: a loaded model and the token ids of each prompt. Out: the text of each completion, in the order asked.
+What prompts share is computed once (`prefill`); the result is that of one prompt after another without any
+cache. MLX is imported inside the functions, because the BLAS must be activated before it
+(`tracemill.train.blas`).
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from tracemill.curate.chat.template import Chat
 from tracemill.evaluate.errors import EvaluationError
 
 Progress = Callable[[str, int, int], None]
+Sampler = Callable[[Any], Any]
+"""Log probabilities of the next token, an MLX array of (1, vocabulary), to the token drawn."""
 TOGETHER = 2**15
 """Tokens of the prompts whose caches are kept in memory at once: 1.5 GB for SmolLM2-135M in float32."""
 
@@ -57,11 +59,13 @@ def generate(
     batch_size: int = 16,
     progress: Progress | None = None,
     each: Callable[[int, str], None] | None = None,
+    samplers: Sequence[Sampler] | None = None,
 ) -> list[str]:
-    """Complete every prompt greedily, up to a stop token of `chat`, `max_tokens` or the end of the context.
+    """Complete every prompt, up to a stop token of `chat`, `max_tokens` or the end of the context.
 
-    Returns the texts without the stop token, in the order of `prompts`; progress counts finished completions,
-    and `each` gets the number of its prompt and the text of each as it is finished.
+    Greedily, or with `samplers`, one for each prompt. Returns the texts without the stop token, in the order
+    of `prompts`; progress counts finished completions, and `each` gets the number of its prompt and the text
+    of each as it is finished.
     """
     # Neighbours in lexicographic order share the most, so families of prompts stay together.
     order = sorted(range(len(prompts)), key=lambda i: list(prompts[i]))
@@ -78,7 +82,8 @@ def generate(
         ends = accumulate(len(prompts[i]) for i in order)
         count = max(sum(end <= TOGETHER for end in ends), 1)
         some, order = order[:count], order[count:]
-        _complete(model, chat, {i: prompts[i] for i in some}, max_tokens, batch_size, finished)
+        chosen = {i: samplers[i] for i in some} if samplers else None
+        _complete(model, chat, {i: prompts[i] for i in some}, max_tokens, batch_size, finished, chosen)
     return [texts[position] for position in range(len(prompts))]
 
 
@@ -89,6 +94,7 @@ def _complete(
     max_tokens: int,
     batch_size: int,
     finished: Callable[[int, Sequence[int]], None],
+    samplers: Mapping[int, Sampler] | None = None,
 ) -> None:
     from mlx_lm.generate import BatchGenerator
 
@@ -106,7 +112,12 @@ def _complete(
         completion_batch_size=batch_size,
         prefill_batch_size=batch_size,
     )
-    uids = generator.insert([prompt[-1:] for prompt in asked] if caches else asked, room, caches=caches)
+    uids = generator.insert(
+        [prompt[-1:] for prompt in asked] if caches else asked,
+        room,
+        caches=caches,
+        samplers=[samplers[i] for i in order] if samplers else None,
+    )
     position = dict(zip(uids, order, strict=True))
     tokens: dict[int, list[int]] = {uid: [] for uid in uids}
     while responses := generator.next_generated():

@@ -17,6 +17,7 @@ from tracemill.curate.chat.template import Chat
 from tracemill.evaluate.errors import EvaluationError
 from tracemill.evaluate.generate import Progress, context_length, generate
 from tracemill.evaluate.items import Item, items
+from tracemill.evaluate.sampling import GREEDY, Sampling, item_seed, sampler
 from tracemill.evaluate.scoring import Score, score
 from tracemill.evaluate.statistics import Interval, proportion
 from tracemill.train.choice import Judged
@@ -85,6 +86,7 @@ def evaluate_items(
     progress: Progress | None = None,
     known: Mapping[str, str] | None = None,
     each: Callable[[str, str], None] | None = None,
+    sampling: Sampling = GREEDY,
 ) -> list[ItemResult]:
     """Complete and score `asked`, in their order; `known` completions (by item) are not made again.
 
@@ -101,7 +103,18 @@ def evaluate_items(
         if each:
             each(new[position].id, text)
 
-    generate(model, chat, prompts, max_tokens, batch_size=batch_size, progress=progress, each=finished)
+    heat = sampling.temperature
+    drawn = [sampler(heat, item_seed(sampling.seed, item.id)) for item in new] if heat else None
+    generate(
+        model,
+        chat,
+        prompts,
+        max_tokens,
+        batch_size=batch_size,
+        progress=progress,
+        each=finished,
+        samplers=drawn,
+    )
     return scored(asked, texts)
 
 

@@ -58,6 +58,7 @@ def score_once(
         adapter=adapter.path.name if adapter else None,
         adapter_sha256=adapter.card["weights_sha256"] if adapter else None,
         max_tokens=suite.max_tokens,
+        sampling=suite.sampling,
     )
     new = not is_finished(home, name)
     if all(item.id in known for item in asked):

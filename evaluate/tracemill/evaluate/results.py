@@ -10,16 +10,18 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, Protocol, TypeVar, cast
 
 from pydantic import TypeAdapter, ValidationError
 
+from tracemill.evaluate.costs import Usage
 from tracemill.evaluate.errors import EvaluationError
 from tracemill.evaluate.items import Item, Kind
+from tracemill.evaluate.sampling import GREEDY, Sampling
 from tracemill.evaluate.scoring import Score
 from tracemill.tracer.home import Home
 
@@ -29,7 +31,11 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Header:
-    """What was evaluated: `adapter` is None for the base alone; hashes are SHA-256."""
+    """What was evaluated: `adapter` is None for the base alone; hashes are SHA-256.
+
+    endpoint: the URL or the provider that was asked, None for a model in process, whose `base_sha256` is then
+    ""; unanswered: items that got no answer, and why; they are not among those that were scored.
+    """
 
     evaluation: str
     suite: str
@@ -39,6 +45,9 @@ class Header:
     adapter: str | None
     adapter_sha256: str | None
     max_tokens: int
+    sampling: Sampling = GREEDY
+    endpoint: str | None = None
+    unanswered: Mapping[str, str] = field(default_factory=dict[str, str])
 
     @property
     def name(self) -> str:
@@ -48,7 +57,10 @@ class Header:
 
 @dataclass(frozen=True)
 class StoredItem:
-    """An item, what was written for it, and its score; `asked` is what the user said last."""
+    """An item, what was written for it, and its score; `asked` is what the user said last.
+
+    `usage` is what an endpoint says it took, None in process.
+    """
 
     id: str
     session_id: str
@@ -60,6 +72,7 @@ class StoredItem:
     expected: str
     text: str
     score: Score
+    usage: Usage | None = None
 
 
 @dataclass(frozen=True)
@@ -75,7 +88,7 @@ def folder(home: Home) -> Path:
     return home.root / "cache" / "evaluations"
 
 
-def stored_item(item: Item, text: str, score: Score, expected: str) -> StoredItem:
+def stored_item(item: Item, text: str, score: Score, expected: str, usage: Usage | None = None) -> StoredItem:
     """What a result file keeps of an item."""
     asked = next((one["content"] for one in reversed(item.messages) if one["role"] == "user"), "")
     return StoredItem(
@@ -89,6 +102,7 @@ def stored_item(item: Item, text: str, score: Score, expected: str) -> StoredIte
         _whole(expected),
         _whole(text),
         score,
+        usage,
     )
 
 
@@ -104,7 +118,17 @@ def is_finished(home: Home, evaluation: str) -> bool:
 
 def known_texts(home: Home, evaluation: str) -> dict[str, str]:
     """Completions that are on disk already, by item, of a finished or of a killed evaluation."""
-    texts: dict[str, str] = {}
+    return {item: one["text"] for item, one in _known(home, evaluation).items()}
+
+
+def known_usage(home: Home, evaluation: str) -> dict[str, Usage]:
+    """What completions that are on disk already took, by item, where an endpoint made them."""
+    known = _known(home, evaluation)
+    return {item: _USAGE.validate_python(one["usage"]) for item, one in known.items() if one.get("usage")}
+
+
+def _known(home: Home, evaluation: str) -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = {}
     for file in (_file(home, evaluation), _part(home, evaluation)):
         try:
             lines = file.read_bytes().split(b"\n")
@@ -116,19 +140,28 @@ def known_texts(home: Home, evaluation: str) -> dict[str, str]:
             except ValueError:
                 continue  # the torn last line of a killed process
             if isinstance(value, dict) and "id" in value and "text" in value:
-                texts[value["id"]] = value["text"]
-    return texts
+                found[value["id"]] = value
+    return found
+
+
+class Add(Protocol):
+    """Puts a completion on disk before it returns."""
+
+    def __call__(self, item: str, text: str, usage: Usage | None = None) -> None:
+        """`usage` is what it took, where an endpoint made it."""
+        ...
 
 
 @contextmanager
-def streaming(home: Home, evaluation: str) -> Generator[Callable[[str, str], None]]:
-    """A function that puts a completion (item, text) on disk before it returns."""
+def streaming(home: Home, evaluation: str) -> Generator[Add]:
+    """A function that puts completions on disk as they are made."""
     home.ensure(folder(home))
     file = os.open(_part(home, evaluation), os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o600)
 
-    def add(item: str, text: str) -> None:
+    def add(item: str, text: str, usage: Usage | None = None) -> None:
+        line = {"id": item, "text": text, **({"usage": asdict(usage)} if usage else {})}
         # The first break ends a line that a killed process tore.
-        os.write(file, f"\n{json.dumps({'id': item, 'text': text})}\n".encode())
+        os.write(file, f"\n{json.dumps(line)}\n".encode())
 
     try:
         yield add
@@ -199,7 +232,7 @@ def headers(home: Home) -> list[tuple[Path, Header]]:
     return found
 
 
-_HEADER, _ITEM = TypeAdapter(Header), TypeAdapter(StoredItem)
+_HEADER, _ITEM, _USAGE = TypeAdapter(Header), TypeAdapter(StoredItem), TypeAdapter(Usage)
 
 
 def _file(home: Home, evaluation: str) -> Path:

@@ -100,6 +100,12 @@ def _shared(one: Stored, other: Stored) -> list[tuple[StoredItem, StoredItem]]:
     some = [
         (item, known[item.id]) for item in one.items if item.id in known and known[item.id].hash == item.hash
     ]
+    counts = [each.header.sampling.samples for each in (one, other)]
+    if not some and counts[0] != counts[1]:
+        raise EvaluationError(
+            f"The evaluation {one.header.evaluation} has {counts[0]} samples of each item and "
+            f"{other.header.evaluation} has {counts[1]}; evaluate both with the same --samples."
+        )
     if not some:
         raise EvaluationError(
             f"The evaluations {one.header.evaluation} ({one.header.suite}) and {other.header.evaluation} "

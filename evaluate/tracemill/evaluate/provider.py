@@ -1,0 +1,155 @@
+"""A model of any provider that Pydantic AI knows, by a name such as `anthropic:claude-haiku-4-5`.
+
+In: the name; the key is where the provider's own library looks for it. Out: what asks it an item, through
+Pydantic AI, which turns messages and tools into what the provider takes and tries again as its library does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, cast
+
+from pydantic_ai.direct import model_request
+from pydantic_ai.exceptions import ModelHTTPError, UserError
+from pydantic_ai.messages import (
+    ModelMessage,
+    ModelRequest,
+    ModelRequestPart,
+    ModelResponse,
+    ModelResponsePart,
+    SystemPromptPart,
+    TextPart,
+    ToolCallPart,
+    ToolReturnPart,
+    UserPromptPart,
+)
+from pydantic_ai.models import Model, ModelRequestParameters, infer_model
+from pydantic_ai.settings import ModelSettings
+from pydantic_ai.tools import ToolDefinition
+
+from tracemill.evaluate.costs import Usage
+from tracemill.evaluate.errors import EvaluationError
+from tracemill.evaluate.items import Item
+from tracemill.evaluate.remote import TRIES, Ask, Reply, Request, UnansweredError, completion
+from tracemill.evaluate.sampling import item_seed
+from tracemill.tracer.messages import Message, Tool
+
+
+@dataclass(frozen=True)
+class Provider:
+    """A model by its name of the form `provider:name`."""
+
+    model: str
+
+    @property
+    def place(self) -> str:
+        """The provider."""
+        return self.model.partition(":")[0]
+
+    @asynccontextmanager
+    async def asking(self, request: Request) -> AsyncGenerator[Ask]:
+        """The model; EvaluationError where name, key or the provider's package is missing."""
+        try:
+            model = infer_model(self.model)
+        except (UserError, ImportError, ValueError) as error:
+            raise EvaluationError(f"{self.model} cannot be asked: {_sentence(error)}") from error
+
+        client = getattr(model, "client", None)
+        if hasattr(client, "max_retries"):  # the libraries of OpenAI and Anthropic, and who uses them
+            cast(Any, client).max_retries = TRIES - 1
+
+        async def ask(item: Item) -> Reply:
+            return await _asked(model, self, item, request)
+
+        async with model:
+            yield ask
+
+
+async def _asked(model: Model, provider: Provider, item: Item, request: Request) -> Reply:
+    settings = ModelSettings(
+        max_tokens=request.max_tokens, temperature=request.sampling.temperature, timeout=request.seconds
+    )
+    if request.sampling.temperature:
+        settings["seed"] = item_seed(request.sampling.seed, item.id)
+    parameters = ModelRequestParameters(function_tools=_tools(item.tools))
+    try:
+        response = await model_request(
+            model,
+            neutral_to_parts(item.messages),
+            model_settings=settings,
+            model_request_parameters=parameters,
+        )
+    except ModelHTTPError as error:
+        if error.status_code in {401, 403, 404}:
+            raise EvaluationError(
+                f"{provider.model} cannot be asked: {_sentence(error)}; mend the name or the key."
+            ) from error
+        raise UnansweredError(f"HTTP {error.status_code}: {_sentence(error)}") from error
+    except Exception as error:  # each provider's library has errors of its own
+        raise UnansweredError(f"{type(error).__name__}: {_sentence(error)}") from error
+    texts = [part.content for part in response.parts if isinstance(part, TextPart)]
+    calls = [(part.tool_name, part.args) for part in response.parts if isinstance(part, ToolCallPart)]
+    return Reply(completion("".join(texts), calls), _usage(provider, response))
+
+
+def neutral_to_parts(messages: Sequence[Message]) -> list[ModelMessage]:
+    """Neutral messages as those of Pydantic AI: what stands between two answers is one request."""
+    found: list[ModelMessage] = []
+    waiting: list[ModelRequestPart] = []
+    for message in messages:
+        if message["role"] == "assistant":
+            if waiting:
+                found.append(ModelRequest(waiting))
+            waiting = []
+            found.append(ModelResponse(_answer_parts(message)))
+        else:
+            waiting.append(_request_part(message))
+    return [*found, ModelRequest(waiting)] if waiting else found
+
+
+def _request_part(message: Message) -> ModelRequestPart:
+    text = message["content"]
+    if message["role"] == "tool":
+        return ToolReturnPart(message.get("name", ""), text, message.get("tool_call_id", ""))
+    return SystemPromptPart(text) if message["role"] == "system" else UserPromptPart(text)
+
+
+def _answer_parts(message: Message) -> list[ModelResponsePart]:
+    calls = message.get("tool_calls", [])
+    parts: list[ModelResponsePart] = [TextPart(message["content"])] if message["content"] or not calls else []
+    return parts + [ToolCallPart(call["name"], call["arguments"], call["id"]) for call in calls]
+
+
+def _tools(tools: Sequence[Tool]) -> list[ToolDefinition]:
+    return [
+        ToolDefinition(
+            name=tool["name"],
+            description=tool["description"],
+            parameters_json_schema=tool["parameters"],
+            # A provider's strict mode would offer other schemas than those that were recorded.
+            strict=False,
+        )
+        for tool in tools
+    ]
+
+
+def _usage(provider: Provider, response: ModelResponse) -> Usage:
+    try:
+        dollars = float(response.cost().total_price)
+    except (LookupError, ValueError, AssertionError):
+        dollars = None
+    name, found = response.model_name or provider.model, response.usage
+    known = found.has_values()
+    return Usage(
+        name,
+        found.input_tokens if known else None,
+        found.output_tokens if known else None,
+        dollars if known else None,
+    )
+
+
+def _sentence(error: Exception) -> str:
+    """The first sentence of what an exception says."""
+    return " ".join(str(error).split()).partition(". ")[0][:300]
