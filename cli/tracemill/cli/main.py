@@ -39,6 +39,7 @@ from tracemill.cli.sessions import sessions
 from tracemill.cli.show import show
 from tracemill.cli.sql import sql
 from tracemill.cli.train import train
+from tracemill.cli.sweep import sweep
 from tracemill.cli.verify import verify
 from tracemill.tracer.errors import TracemillError
 
@@ -65,6 +66,7 @@ COMMANDS: list[tuple[str, Callable[..., Any], str, str]] = [
     ("dataset", dataset.dataset, "Learn", "tracemill dataset stats ~/.tracemill/datasets/NAME"),
     ("train", train, "Learn", "tracemill train ~/.tracemill/datasets/NAME --seed 1"),
     ("suite", suite.suite, "Learn", "tracemill suite check mine.toml"),
+    ("sweep", sweep, "Learn", "tracemill sweep ~/.tracemill/datasets/NAME sweep.toml"),
     (
         "evaluate",
         evaluate,
