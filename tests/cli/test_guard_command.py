@@ -53,7 +53,10 @@ def test_an_adapter_that_changes_nothing_lost_nothing_and_nothing_is_asked_twice
     assert [one.asdict() for one in again.texts] == told["base"]["texts"]
 
     assert run(monkeypatch, *words) == 0
-    assert "kept: No category of 56 items and texts lost more than 10 points" in capsys.readouterr().out
+    assert (
+        "kept: No category of general ability lost more than 10 points (56 items and texts)"
+        in capsys.readouterr().out
+    )
     assert run(monkeypatch, *words[:5]) == 0
     assert "direct answers" in capsys.readouterr().out
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,12 @@ import pytest
 from command_line import Run
 from conversations import chat, record
 from tiny import tiny_model
+from tracemill.evaluate.guard.recall import guard_once, remember_guard
+from tracemill.evaluate.results import headers
 from tracemill.tracer.home import Home
+from tracemill.train.adapter import load_adapter
+from tracemill.train.base import resolve
+from tracemill.train.promotion import history
 from tracemill.warehouse.read import query
 
 WORDS = [
@@ -48,7 +54,7 @@ def test_improve_goes_from_sessions_to_a_verdict_and_reuses_all_of_it(
     recorded: Home, folder: Path, tracemill: Run
 ) -> None:
     first = tracemill("improve", "--model", str(folder), "--steps", "4", "--max-tokens", "8", "--json")
-    assert first.code == 0, first.err
+    assert first.code == 1, first.err
     made = json.loads(first.out)
     assert made["rows"] == len(WORDS)
     assert (made["base_exact"], made["adapter_exact"]) == (0.0, 0.0)
@@ -63,7 +69,9 @@ def test_improve_goes_from_sessions_to_a_verdict_and_reuses_all_of_it(
     stamp = (adapter / "tracemill.json").stat().st_mtime_ns
 
     again = tracemill("improve", "--model", str(folder), "--steps", "4", "--max-tokens", "8")
-    assert again.code == 0, again.err
+    assert again.code == 1, again.err
+    assert "its base, so it is not promoted." in again.err.splitlines()[-1]
+    assert history(recorded) == []
     assert "its adapter is reused" in again.out
     assert "(it was there already)" in again.out
     assert (adapter / "tracemill.json").stat().st_mtime_ns == stamp
@@ -71,6 +79,61 @@ def test_improve_goes_from_sessions_to_a_verdict_and_reuses_all_of_it(
         "improve", "--model", str(folder), "--steps", "4", "--max-tokens", "8", "--seed", "1", "--json"
     )
     assert json.loads(other.out)["adapter"] != str(adapter)
+
+
+@pytest.mark.slow
+def test_what_is_better_and_lost_nothing_is_promoted_once(home: Home, folder: Path, tracemill: Run) -> None:
+    for number in range(14):
+        split = "test" if number < 8 else ("train", "valid")[number % 2]
+        record(home, f"s-{number}", chat(f"Read src/n{number}.py", f"src/n{number}.py"), split=split)
+    words = ("improve", "--model", str(folder), "--steps", "2", "--max-tokens", "8", "--json")
+    first = tracemill(*words)
+    made = json.loads(first.out)
+    assert (first.code, made["promoted"]) == (1, False)
+    assert made["not_promoted_because"]
+    adapter = load_adapter(Path(made["adapter"]))
+    write_what_was_expected(home, adapter.path.name)
+
+    assert tracemill(*words, "--no-promote").code == 0
+    assert history(home) == []
+    second = json.loads(tracemill(*words).out)
+    assert (second["verdict"], second["promoted"], second["newly_promoted"]) == ("better", True, True)
+    assert "No category of general ability lost more than 10 points" in second["reason"]
+    third = tracemill(*words[:-1])
+    assert third.code == 0
+    assert f"{adapter.path.name} is promoted already." in third.out
+    assert [step.adapter for step in history(home)] == [adapter.path.name]
+
+    # The base had everything right once: what the adapter can do is no match for it.
+    tracemill("rollback")
+    base = resolve(str(folder), home)
+    known = guard_once(home, "quick", base)
+    right = [replace(one, text=one.item.right[0] if one.item.right else one.item.solution, failure="")
+             for one in known.answers]  # fmt: skip
+    remember_guard(home, replace(known, answers=right), base, None)
+    fallen = tracemill(*words)
+    told = json.loads(fallen.out)
+    assert (fallen.code, told["verdict"], told["guard_kept"], told["promoted"]) == (
+        1,
+        "not better",
+        False,
+        False,
+    )
+    assert told["reason"].startswith("General ability fell by more than 10: direct answers −")
+    page = Path(told["report"]).read_text("utf-8")
+    assert "General ability fell" in page
+    refusal = refused(tracemill, "promote", adapter.path.name)
+    assert "is worse than its base on guard/quick (General ability fell by more than 10" in refusal
+    assert len(history(home)) == 2
+
+
+def write_what_was_expected(home: Home, adapter: str) -> None:
+    """Change the completions of `adapter` on disk into those that are right."""
+    file = next(file for file, header in headers(home) if header.adapter == adapter)
+    head, *lines = file.read_text("utf-8").splitlines()
+    items = [json.loads(line) for line in lines]
+    written = [json.dumps(item | {"text": item["expected"]}) for item in items]
+    file.write_text("\n".join([head, *written]) + "\n")
 
 
 def test_lineage_leads_from_the_adapter_to_its_sessions(recorded: Home, folder: Path, tracemill: Run) -> None:

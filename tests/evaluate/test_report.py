@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -13,12 +14,18 @@ from tracemill.curate.chat.codec import Call, encode
 from tracemill.curate.chat.proof import Row
 from tracemill.curate.manifest import StepCount
 from tracemill.evaluate.comparison import compare
+from tracemill.evaluate.confusion import confusions
 from tracemill.evaluate.errors import EvaluationError
+from tracemill.evaluate.guard.items import guard_items
+from tracemill.evaluate.guard.run import GuardResult, GuardResults
+from tracemill.evaluate.guard.text import TextResult
+from tracemill.evaluate.guard.verdict import GuardComparison, compare_guard
 from tracemill.evaluate.holdout import ItemResult
 from tracemill.evaluate.items import items
 from tracemill.evaluate.live_results import ExecutedCall, LiveResult, compare_live
 from tracemill.evaluate.plots import Curve
 from tracemill.evaluate.report import Report, render_html, write_report
+from tracemill.evaluate.report_items import cut, difference, sections
 from tracemill.evaluate.scoring import score
 
 READ = encode("", [Call("read_file", {"path": "a.py"})])
@@ -48,6 +55,16 @@ def live(right: bool) -> LiveResult:
     return LiveResult("t1", "read", "Read it.", right, failure, calls, HOSTILE, checked=3, agreed=2)
 
 
+def guard() -> GuardComparison:
+    """A guard of which the adapter lost five items and gained one."""
+    asked = guard_items("quick")
+    texts = [TextResult(f"{kind}-{n}", kind, f"{kind}{n}", 50, 2.0) for kind in ("a", "b") for n in range(2)]
+    right = [GuardResult(item, f"Yes {HOSTILE}", "") for item in asked]
+    before = [replace(right[0], failure="wrong-answer"), *right[1:]]
+    after = [right[0], *(replace(one, failure="no-answer", text="") for one in right[1:6]), *right[6:]]
+    return compare_guard(GuardResults("quick", before, texts, []), GuardResults("quick", after, texts, []))
+
+
 @pytest.fixture
 def report() -> Report:
     base = [result(0, "read", READ), *(result(i, HOSTILE, f"Words {HOSTILE}") for i in range(1, 9))]
@@ -65,7 +82,7 @@ def report() -> Report:
         curve=Curve([2.0, 1.0, 0.5], [(2, 0.25), (3, 0.75)], best_step=3),
         live=compare_live([live(False)], [live(True)]),
         retention=[StepCount(step="outcome", rows_in=9, kept=8, dropped=1, context=2, reasons={"bad": 1})],
-    )
+    ).guarded(guard())
 
 
 class Page(HTMLParser):
@@ -133,6 +150,9 @@ def test_the_verdict_comes_first_and_flips_before_the_rest(report: Report) -> No
         "What was compared",
         "How they did",
         "In numbers",
+        "What changed",
+        "Which tool came where which was due",
+        "The guard asks for answers without tools",
         "Training",
         "Live: the agent",
         "What the data set was made from",
@@ -148,6 +168,37 @@ def test_the_verdict_comes_first_and_flips_before_the_rest(report: Report) -> No
     assert all(f"item r{i}#3, session s{i}" in text for i in range(9))
 
 
+def test_the_guard_is_shown_with_what_was_lost_and_stands_in_the_verdict(report: Report) -> None:
+    text = Page(render_html(report)).text
+    assert report.comparison.verdict.word == "not better"
+    assert "General ability fell by more than 10: direct answers −16.7 points (may be chance)" in text
+    assert text.index("Lost 5") < text.index("Gained 1")
+    assert "too much, may be chance" in text
+
+
+def test_a_wrong_call_is_shown_beside_the_right_one_word_by_word() -> None:
+    wrong = encode("", [Call("read_file", {"path": "b.py"})])
+    (section,) = sections([result(0, "read", wrong)], [result(0, "read", wrong)])
+    entry = section.groups[0][1][0]
+    assert [part for part in entry.base_parts if part[0] != "same"] == [("missing", "a"), ("extra", "b")]
+    assert "".join(text for kind, text in entry.base_parts if kind != "missing") == wrong
+    assert entry.before == [] and [speaker for speaker, _ in entry.since] == ["assistant", "read_file"]
+    assert difference(READ, "Nothing alike at all, in many words.") == [
+        ("same", "Nothing alike at all, in many words.")
+    ]
+    assert cut("x" * 2001) == "x" * 2000 + "\n(1 more characters)"
+
+
+def test_which_tool_came_where_which_was_due() -> None:
+    two = encode("", [Call("read_file", {"path": "a.py"}), Call("search", {"text": "x"})])
+    texts = ["Words.", READ, two, encode("", [Call("search", {"text": "x"})]), "<tool_call>\n{"]
+    (one,) = confusions([[result(i, "read", text) for i, text in enumerate(texts)]])
+    assert one.rows == ["read_file", "(none due)"]
+    assert one.columns == ["read_file", "search", "(no call)", "(cannot be read)"]
+    assert one.counts == [[2, 1, 1, 1], [0, 1, 0, 0]]
+    assert one.share(0, 0) == 0.4
+
+
 def test_colours_follow_the_page(report: Report) -> None:
     html = render_html(report)
     svg = html[html.index("<svg") : html.rindex("</svg>")]
@@ -157,7 +208,7 @@ def test_colours_follow_the_page(report: Report) -> None:
 
 def test_a_report_without_extras_has_no_empty_sections(report: Report) -> None:
     text = Page(render_html(Report("t", [], report.comparison, report.base, report.adapter))).text
-    for heading in ("Training", "Live", "What the data set was made from"):
+    for heading in ("Training", "Live", "What the data set was made from", "The guard asks"):
         assert heading not in text
 
 
@@ -172,9 +223,12 @@ def test_files_are_private_whole_and_hold_the_numbers(report: Report, tmp_path: 
     assert sorted(file.name for file in tmp_path.iterdir()) == ["report.html", "report.json"]
     assert {file.stat().st_mode & 0o777 for file in tmp_path.iterdir()} == {0o600}
     found = json.loads(path.with_suffix(".json").read_text("utf-8"))
-    assert found["comparison"]["verdict"]["word"] == "undecided"
+    assert found["comparison"]["verdict"]["word"] == "not better"
+    assert found["guard"]["verdict"]["kept"] is False
+    assert len(found["guard"]["items"]) == 48
     assert found["comparison"]["calls"]["test"] == {"n": 9, "gained": 7, "lost": 1, "p": 0.0703125}
-    assert found["facts"] == {"Base": "tiny", "Seed": "0"}
+    asked = "guard/quick, 48 items and 4 texts"
+    assert found["facts"] == {"Base": "tiny", "Seed": "0", "General ability": asked}
     assert [item["id"] for item in found["items"]] == [f"r{i}#3" for i in range(9)]
     first = found["items"][0]
     assert (first["expected"], first["base"]["exact"], first["adapter"]["failure"]) == (READ, True, "no-call")

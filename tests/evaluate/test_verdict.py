@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tracemill.evaluate.statistics import Interval, PairedTest
-from tracemill.evaluate.verdict import judge, p_value, points
+from tracemill.evaluate.verdict import Verdict, Word, judge, p_value, points, with_guard
 
 CLEAR = PairedTest(36, 30, 1, 2.98e-8)
 UNCLEAR = PairedTest(12, 3, 1, 0.625)
@@ -79,3 +79,14 @@ def test_points(share: float, text: str) -> None:
 
 def test_p_value() -> None:
     assert [p_value(p) for p in (0.04321, 0.5, 1.0, 3e-11)] == ["p = 0.043", "p = 0.5", "p = 1", "p < 0.0001"]
+
+
+@pytest.mark.parametrize("word", ["better", "not better", "worse", "undecided"])
+def test_what_lost_general_ability_is_never_better_and_says_so_first(word: Word) -> None:
+    before = Verdict(word, "The calls.")
+    assert with_guard(before, True, "All was kept.") == Verdict(word, "The calls. All was kept.")
+    after = with_guard(before, False, "Ability fell.")
+    if word == "worse":
+        assert after == Verdict("worse", "The calls. Ability fell.")
+    else:
+        assert after == Verdict("not better", "Ability fell. The calls.")

@@ -13,7 +13,7 @@ from tracemill.cli import output
 if TYPE_CHECKING:
     from tracemill.evaluate.guard.items import Size
     from tracemill.evaluate.guard.run import GuardResults
-    from tracemill.evaluate.guard.verdict import GuardVerdict
+    from tracemill.evaluate.guard.verdict import GuardComparison, GuardVerdict
     from tracemill.evaluate.statistics import Interval
     from tracemill.tracer.home import Home
     from tracemill.train.adapter import Adapter
@@ -21,23 +21,21 @@ if TYPE_CHECKING:
 
 def guard(home: Home, model: str, adapter: Adapter | None, size: Size, as_json: bool) -> None:
     """Ask the base, and the adapter if there is one, what the guard asks. The BLAS must be active."""
-    from tracemill.evaluate.guard.recall import guard_once
-    from tracemill.evaluate.guard.verdict import guard_verdict
+    from tracemill.evaluate.guard.recall import guard_against_base, guard_once
     from tracemill.train.base import resolve
 
     with output.progress() as progress:
         base = resolve(model, home, progress)
-        before = guard_once(home, size, base, None, progress)
-        after = guard_once(home, size, base, adapter, progress) if adapter else None
+        found = guard_against_base(home, size, base, adapter, progress) if adapter else None
+        before = found.base if found else guard_once(home, size, base, None, progress)
     for note in before.notes:
         output.hint(note)
-    verdict = guard_verdict(before, after) if after else None
     if as_json:
-        output.emit_json(_plain(before, after, verdict))
-    elif verdict is None:
+        output.emit_json(_plain(before, found))
+    elif found is None:
         _show(before)
     else:
-        show_verdict(size, verdict)
+        show_verdict(size, found.verdict)
 
 
 def _show(results: GuardResults) -> None:
@@ -84,9 +82,7 @@ def _range(change: Interval) -> str:
     return f"{100 * change.estimate:+.1f} ({100 * change.low:+.1f} to {100 * change.high:+.1f})"
 
 
-def _plain(
-    before: GuardResults, after: GuardResults | None, verdict: GuardVerdict | None
-) -> dict[str, object]:
+def _plain(before: GuardResults, found: GuardComparison | None) -> dict[str, object]:
     from tracemill.evaluate.guard.run import tally_guard
 
     def one(results: GuardResults) -> dict[str, object]:
@@ -100,6 +96,6 @@ def _plain(
     return {
         "suite": f"guard/{before.size}",
         "base": one(before),
-        "adapter": one(after) if after else None,
-        "verdict": asdict(verdict) if verdict else None,
+        "adapter": one(found.adapter) if found else None,
+        "verdict": asdict(found.verdict) if found else None,
     }

@@ -1,14 +1,21 @@
 """`tracemill improve`: the whole loop over what is in the warehouse.
 
-In: sessions with a verified outcome, recorded or imported. Out: a data set, an adapter, a report, a verdict.
+In: sessions with a verified outcome, recorded or imported, or what else a recipe names. Out: a data set, an
+adapter, a report, a verdict; what is better and lost nothing is promoted, and only that.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
 
 from tracemill.cli import knobs, output
 from tracemill.cli.loop import Turn
+
+if TYPE_CHECKING:
+    from tracemill.tracer.home import Home
 
 
 def improve(
@@ -18,27 +25,105 @@ def improve(
     seed: knobs.Seed = 0,
     steps: knobs.Steps = None,
     max_tokens: knobs.MaxTokens = knobs.MAX_TOKENS,
+    guard: Annotated[
+        Literal["quick", "standard", "full"],
+        typer.Option(help="How much of general ability is asked; see `tracemill suite list`."),
+    ] = "quick",
+    promote: Annotated[
+        bool, typer.Option("--promote/--no-promote", help="Promote the adapter if it is better.")
+    ] = True,
     as_json: knobs.AsJson = False,
 ) -> None:
-    """Export, train, evaluate, compare: one command from recorded sessions to a verdict."""
+    """Export, train, evaluate, compare, and promote what is better and lost nothing.
+
+    Exit code 1 where the adapter is not better than its base on held-out turns, or lost general ability.
+    To learn from a folder of chat JSONL, give a recipe whose [source] has kind = "chat" and its path.
+    """
     from tracemill.cli.fresh import fresh_home
     from tracemill.cli.loop import Plan, fast_blas, turn
 
     home = fresh_home()
     fast_blas(home)
     asked = {"seed": seed} | ({"steps": steps} if steps else {})
-    made = turn(home, Plan(model, asked, max_tokens, recipe, where, quiet=as_json))
+    made = turn(home, Plan(model, asked, max_tokens, recipe, where, guard=guard, quiet=as_json))
+    ended = settle(home, made, promote)
     if as_json:
-        output.emit_json(summary(made))
+        output.emit_json(summary(made) | ended.plain())
     else:
         show_places(made)
+        show_end(made, ended)
+    if ended.against:
+        output.error(f"{made.made.adapter.path.name} {ended.against}")
+        raise typer.Exit(1)
+
+
+@dataclass(frozen=True)
+class Ended:
+    """What became of the adapter: `against` is why it was not promoted, None where nothing speaks against it.
+
+    promoted: it is what `serve` serves now; new: since this run; before: what was promoted till then.
+    """
+
+    against: str | None
+    promoted: bool = False
+    new: bool = False
+    before: str | None = None
+
+    def plain(self) -> dict[str, Any]:
+        """What JSON says of it."""
+        return {"promoted": self.promoted, "newly_promoted": self.new, "not_promoted_because": self.against}
+
+
+def settle(home: Home, made: Turn, promote: bool = True) -> Ended:
+    """Promote the adapter of a turn of the loop if it is better and lost nothing, once."""
+    from tracemill.train.errors import PromotionError
+    from tracemill.train.promotion import current, history
+    from tracemill.train.promotion import promote as promote_it
+
+    adapter, word = made.made.adapter, made.report.comparison.verdict.word
+    before = current(history(home))
+    promoted = before is not None and before.weights_sha256 == adapter.card["weights_sha256"]
+    if word != "better" and promoted:
+        return Ended(f"is promoted and {_TOLD[word]}; `tracemill rollback` takes it back.", promoted)
+    if word != "better":
+        return Ended(f"{_TOLD[word]}, so it is not promoted.")
+    if not promote:
+        return Ended(None, promoted)
+    try:
+        step = promote_it(home, adapter)
+    except PromotionError as error:
+        return Ended(f"is not promoted: {error}", promoted)
+    return Ended(None, True, step != before, before.adapter if before else None)
+
+
+_TOLD = {
+    "worse": "is worse than its base",
+    "not better": "is not better than its base",
+    "undecided": "was not shown to be better than its base",
+}
+
+
+def show_end(made: Turn, ended: Ended) -> None:
+    """Say what was promoted and how to take it back; what speaks against it is told as an error."""
+    name = made.made.adapter.path.name
+    if ended.against:
+        return
+    if not ended.promoted:
+        output.say(f"{name} is better and was not promoted, as you asked; `tracemill promote {name}` does.")
+    elif not ended.new:
+        output.say(f"{name} is promoted already.")
+    else:
+        instead = f" instead of {ended.before}" if ended.before else ""
+        output.say(f"{name} is promoted{instead}.", style="bold")
+        output.hint("`tracemill serve` serves it; `tracemill rollback` takes it back.")
 
 
 def summary(made: Turn) -> dict[str, Any]:
     """The figures of a turn of the loop that its report leads with."""
-    comparison = made.report.comparison
+    comparison, guard = made.report.comparison, made.report.guard
     manifest = made.dataset.manifest
     assert manifest is not None, "an export has its manifest"
+    assert guard is not None, "every turn of the loop asks the guard"
     return {
         "calls": comparison.calls.n,
         "rows": sum(count.rows for count in manifest.splits.values()),
@@ -47,7 +132,9 @@ def summary(made: Turn) -> dict[str, Any]:
         "base_direct": comparison.direct.base.estimate if comparison.direct else None,
         "adapter_direct": comparison.direct.adapter.estimate if comparison.direct else None,
         "p_value": comparison.calls.test.p,
+        "guard_kept": guard.verdict.kept,
         "verdict": comparison.verdict.word,
+        "reason": comparison.verdict.reason,
         "dataset": made.dataset.folder,
         "adapter": made.made.adapter.path,
         "report": made.page,

@@ -1,4 +1,4 @@
-"""The loop as one piece: export, train, evaluate, compare, and live runs where there are live tasks.
+"""The loop as one piece: export, train, evaluate on holdout and guard, compare, and live runs of live tasks.
 
 In: the home with its recorded sessions, and how to train. Out: a `Turn`: the data set, the adapter, the
 report. What an earlier turn of the same loop made is reused. Says each stage as it is done.
@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from tracemill.cli import output
 from tracemill.cli.export import show as show_export
-from tracemill.tracer.errors import TracemillError
 from tracemill.tracer.home import Home
 
 if TYPE_CHECKING:
     from tracemill.curate.dataset import Dataset
+    from tracemill.evaluate.guard.items import Size
     from tracemill.evaluate.live import LiveTask
     from tracemill.evaluate.report import Report
     from tracemill.train.finetune import Finetuned
@@ -34,6 +34,8 @@ class Plan:
     recipe: str = "default"
     where: str | None = None
     live_tasks: Sequence[LiveTask] = ()
+    guard: Size = "quick"
+    """How much of general ability is asked."""
     quiet: bool = False
     """Say nothing on standard output: it is kept for JSON."""
 
@@ -51,11 +53,13 @@ class Turn:
 def turn(home: Home, plan: Plan) -> Turn:
     """Export, train, evaluate, compare, report. The BLAS must be active (`tracemill.train.blas`)."""
     from tracemill.cli.evaluate import show_comparison
+    from tracemill.cli.guarded import show_verdict
     from tracemill.cli.trained import show as show_training
     from tracemill.cli.tuning import fine_tune
     from tracemill.curate.chat.template import Chat
     from tracemill.curate.export import export
     from tracemill.evaluate.evaluation import Suite, make_report, remember
+    from tracemill.evaluate.guard.recall import guard_against_base
     from tracemill.evaluate.holdout import check_rows
     from tracemill.evaluate.live import Limits
     from tracemill.evaluate.live_results import compare_live
@@ -71,9 +75,9 @@ def turn(home: Home, plan: Plan) -> Turn:
     suite = Suite(dataset, "test", plan.max_tokens)
     # What cannot be scored is found out before training, not after.
     if not check_rows(suite.rows(), chat):
-        raise TracemillError(
-            f"No turn of {dataset.folder}/test.jsonl asks for a tool call, so nothing could be compared; "
-            "record more sessions."
+        output.hint(
+            f"No turn of {dataset.folder}/test.jsonl asks for a tool call that an agent would execute: "
+            "what can be compared is whether a model answers in words and calls nothing."
         )
     _stage(plan, "Curated")
     if not plan.quiet:
@@ -89,6 +93,7 @@ def turn(home: Home, plan: Plan) -> Turn:
         before = score_once(home, suite, base, None, progress)
         after = score_once(home, suite, base, adapter, progress)
         report = make_report(suite, base, adapter, before, after)
+        report = report.guarded(guard_against_base(home, plan.guard, base, adapter, progress))
         if plan.live_tasks:
             limits = Limits(max_tokens=plan.max_tokens)
             lives = [
@@ -99,6 +104,8 @@ def turn(home: Home, plan: Plan) -> Turn:
     remember(home, suite, base, adapter, after, report=report, path=str(page))
     _stage(plan, "Evaluated")
     if not plan.quiet:
+        assert report.guard is not None, "the guard was asked"
+        show_verdict(plan.guard, report.guard.verdict)
         show_comparison(suite, report)
     return Turn(dataset, made, report, page)
 

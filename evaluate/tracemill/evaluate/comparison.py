@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from operator import attrgetter
 
 from tracemill.evaluate.errors import EvaluationError
+from tracemill.evaluate.guard.verdict import GuardVerdict
 from tracemill.evaluate.holdout import ItemResult
 from tracemill.evaluate.scoring import Score
 from tracemill.evaluate.statistics import (
@@ -26,7 +27,7 @@ from tracemill.evaluate.statistics import (
     permutation,
     proportion,
 )
-from tracemill.evaluate.verdict import Verdict, judge
+from tracemill.evaluate.verdict import Verdict, judge, with_guard
 
 Pair = tuple[ItemResult, ItemResult]
 
@@ -105,6 +106,11 @@ def corrected(comparisons: Sequence[Comparison]) -> list[Comparison]:
         verdict = _judged(calls, one.direct, one.detectable, len(ps))
         found.append(replace(one, calls=calls, verdict=verdict))
     return found
+
+
+def guarded(comparison: Comparison, guard: GuardVerdict) -> Comparison:
+    """The comparison with what the guard found as a part of its verdict."""
+    return replace(comparison, verdict=with_guard(comparison.verdict, guard.kept, guard.reason))
 
 
 def _judged(calls: Group, direct: Group | None, detectable: float | None, several: int = 1) -> Verdict:

@@ -11,20 +11,32 @@ import json
 import os
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from tracemill.curate.chat.codec import calls_of, encode
+import numpy as np
+
 from tracemill.curate.manifest import StepCount
-from tracemill.evaluate.comparison import Comparison
+from tracemill.evaluate.comparison import Comparison, guarded
+from tracemill.evaluate.confusion import confusions
 from tracemill.evaluate.errors import EvaluationError
+from tracemill.evaluate.guard.verdict import GuardComparison
 from tracemill.evaluate.holdout import ItemResult
 from tracemill.evaluate.live_results import LiveComparison
-from tracemill.evaluate.plots import Curve, accuracy_plot, curve_plot, failure_plot
+from tracemill.evaluate.plots import (
+    Curve,
+    accuracy_plot,
+    curve_plot,
+    failure_plot,
+    flips_plot,
+    guard_plot,
+    length_plot,
+    lengths,
+)
+from tracemill.evaluate.report_items import cut, sections, turn_text
 from tracemill.evaluate.verdict import p_value, points
-from tracemill.tracer.messages import Message
 
 
 @dataclass(frozen=True)
@@ -32,7 +44,8 @@ class Report:
     """All that stands in a report.
 
     facts: label and value of what was compared (base, adapter, data set, seeds, hashes); base, adapter:
-    results on the same items; retention: the steps of the export that made the data set.
+    results on the same items; retention: the steps of the export that made the data set; guard: what became
+    of general ability, a part of the verdict.
     """
 
     title: str
@@ -43,6 +56,17 @@ class Report:
     curve: Curve | None = None
     live: LiveComparison | None = None
     retention: Sequence[StepCount] = field(default_factory=list[StepCount])
+    guard: GuardComparison | None = None
+
+    def guarded(self, guard: GuardComparison) -> Report:
+        """The report with the guard as a part of it and of its verdict."""
+        asked = f"guard/{guard.base.size}, {len(guard.base.answers)} items and {len(guard.base.texts)} texts"
+        return replace(
+            self,
+            facts=[*self.facts, ("General ability", asked)],
+            guard=guard,
+            comparison=guarded(self.comparison, guard.verdict),
+        )
 
 
 def write_report(path: Path, report: Report) -> Path:
@@ -69,7 +93,7 @@ def render_html(report: Report) -> str:
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters.update(percent=_percent, points=points, p_value=p_value, json=_json)
+    environment.filters.update(percent=_percent, points=points, p_value=p_value, json=_json, cut=cut)
     template = (files("tracemill.evaluate") / "templates" / "report.html.jinja").read_text("utf-8")
     return environment.from_string(template).render(
         report=report,
@@ -77,7 +101,12 @@ def render_html(report: Report) -> str:
         accuracy=Markup(accuracy_plot(report.comparison)),
         failures=Markup(failure_plot(report.comparison)),
         curve=Markup(curve_plot(report.curve)) if report.curve else None,
-        sections=_sections(report),
+        flips=Markup(flips_plot(report.base, report.adapter)),
+        lengths=Markup(length_plot(report.base, report.adapter)),
+        length_notes=[_length_note(report.base), _length_note(report.adapter)],
+        confusions=confusions([report.base, report.adapter]),
+        guard=Markup(guard_plot(report.guard)) if report.guard else None,
+        sections=sections(report.base, report.adapter),
     )
 
 
@@ -89,6 +118,7 @@ def as_plain(report: Report) -> dict[str, Any]:
         "comparison": asdict(report.comparison),
         "curve": asdict(report.curve) if report.curve else None,
         "live": asdict(report.live) if report.live else None,
+        "guard": _guard_plain(report.guard) if report.guard else None,
         "retention": [step.model_dump() for step in report.retention],
         "items": [
             {
@@ -105,62 +135,32 @@ def as_plain(report: Report) -> dict[str, Any]:
     }
 
 
-def turn_text(message: Message) -> str:
-    """A message as it stands in a data set row: tool calls as the text a model writes."""
-    return (
-        encode(message["content"], calls_of(message))
-        if message["role"] == "assistant"
-        else message["content"]
-    )
-
-
-@dataclass(frozen=True)
-class _Entry:
-    """One item on the page: the user's last words, what happened since, and the three turns to compare."""
-
-    base: ItemResult
-    adapter: ItemResult
-    asked: str
-    since: list[tuple[str, str]]
-    expected: str
-
-
-@dataclass(frozen=True)
-class _Section:
-    name: str
-    open: bool
-    entries: list[_Entry]
-
-
-def _sections(report: Report) -> list[_Section]:
-    """Flips first: they are what the adapter changed."""
-    pairs = list(zip(report.base, report.adapter, strict=True))
-    names = {
-        (False, True): "Gained: wrong before, right with the adapter",
-        (True, False): "Lost: right before, wrong with the adapter",
-        (False, False): "Wrong with both",
-        (True, True): "Right with both",
+def _guard_plain(guard: GuardComparison) -> dict[str, Any]:
+    pairs = zip(guard.base.answers, guard.adapter.answers, strict=True)
+    return {
+        "size": guard.base.size,
+        "verdict": asdict(guard.verdict),
+        "items": [
+            {
+                "id": one.item.id,
+                "category": one.item.category,
+                "asked": one.item.ask,
+                "right": list(one.item.right),
+                **{
+                    name: {"text": result.text, "failure": result.failure, "detail": result.detail}
+                    for name, result in (("base", one), ("adapter", other))
+                },
+            }
+            for one, other in pairs
+        ],
     }
-    return [
-        _Section(
-            name,
-            outcome[0] != outcome[1],
-            [_entry(one, other) for one, other in pairs if (one.score.right, other.score.right) == outcome],
-        )
-        for outcome, name in names.items()
-    ]
 
 
-def _entry(base: ItemResult, adapter: ItemResult) -> _Entry:
-    history = base.item.messages
-    last = max((i for i, message in enumerate(history) if message["role"] == "user"), default=-1)
-    return _Entry(
-        base=base,
-        adapter=adapter,
-        asked=history[last]["content"] if last >= 0 else "",
-        since=[(message.get("name", message["role"]), turn_text(message)) for message in history[last + 1 :]],
-        expected=turn_text(base.item.expected),
-    )
+def _length_note(results: Sequence[ItemResult]) -> str:
+    """How long completions are for what was expected: the median, and where 8 of 10 lie."""
+    ratios = [got / max(due, 1) for due, got in map(lengths, results)]
+    low, middle, high = (float(one) for one in np.quantile(ratios, (0.1, 0.5, 0.9)))
+    return f"{middle:.1f} times ({low:.1f} to {high:.1f})"
 
 
 def _json(value: object) -> str:

@@ -7,6 +7,9 @@ In: the paired test and intervals of a comparison. Out: a `Verdict`. The rules, 
 3. better: the test finds a difference at 5%, and both sessions and items gained;
 4. not better: the interval excludes a gain above 5 points;
 5. undecided: the interval is too wide to tell.
+
+Where the guard was asked too (`with_guard`), an adapter that lost general ability is never better and never
+undecided, also where the loss may be chance.
 """
 
 from __future__ import annotations
@@ -68,6 +71,13 @@ def judge(
         return Verdict("not better", f"A gain above {MARGIN * 100:.0f} points is excluded: {evidence}.")
     limit = "no gain at all" if detectable is None else f"a gain of {detectable * 100:.0f} points or more"
     return Verdict("undecided", f"The data do not tell: {evidence}; {test.n} sessions reliably find {limit}.")
+
+
+def with_guard(verdict: Verdict, kept: bool, reason: str) -> Verdict:
+    """The verdict with what the guard found (`guard.verdict`): whether all was kept, and its sentence."""
+    if kept or verdict.word == "worse":
+        return Verdict(verdict.word, f"{verdict.reason} {reason}")
+    return Verdict("not better", f"{reason} {verdict.reason}")
 
 
 def foreseen(sessions: int) -> str:

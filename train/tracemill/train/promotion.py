@@ -65,6 +65,7 @@ class Verdict:
     word: str
     suite: str
     evaluation_id: str
+    reason: str | None = None
 
 
 def history(home: Home) -> list[Step]:
@@ -120,7 +121,7 @@ def verdicts(home: Home, adapter: Adapter) -> list[Verdict]:
     name = adapter.path.name.replace("'", "''")
     found = query(
         home,
-        "SELECT verdict, suite, evaluation_id FROM evaluations "
+        "SELECT verdict, suite, evaluation_id, details->>'$.verdict.reason' FROM evaluations "
         f"WHERE training_id = '{name}' AND verdict IS NOT NULL "
         "QUALIFY row_number() OVER (PARTITION BY suite ORDER BY created DESC) = 1 ORDER BY created DESC",
     )
@@ -130,9 +131,11 @@ def verdicts(home: Home, adapter: Adapter) -> list[Verdict]:
 def objection(adapter: Adapter, found: Sequence[Verdict]) -> str | None:
     """Why `adapter` should not be promoted, as a sentence without its end; None where nothing is against."""
     name = adapter.path.name
-    worse = [one.suite for one in found if one.word == "worse"]
+    worse = [one for one in found if one.word == "worse"]
     if worse:
-        return f"{name} is worse than its base on {', '.join(worse)}"
+        told = [f" ({one.reason.rstrip('.')})" if one.reason else "" for one in worse]
+        suites = ", ".join(one.suite + why for one, why in zip(worse, told, strict=True))
+        return f"{name} is worse than its base on {suites}"
     if any(one.word == "better" for one in found):
         return None
     if found:

@@ -53,6 +53,27 @@ class GuardVerdict:
     lost_items: list[str]
 
 
+@dataclass(frozen=True)
+class GuardComparison:
+    """What base and adapter did on the guard, and the verdict on it."""
+
+    base: GuardResults
+    adapter: GuardResults
+    verdict: GuardVerdict
+
+    def flips(self, right: bool) -> list[tuple[GuardResult, GuardResult]]:
+        """The items of which one got it right: the adapter where `right`, else the base."""
+        pairs = zip(self.base.answers, self.adapter.answers, strict=True)
+        return [pair for pair in pairs if (pair[0].right, pair[1].right) == (not right, right)]
+
+
+def compare_guard(
+    base: GuardResults, adapter: GuardResults, allowed_loss: float = ALLOWED_LOSS
+) -> GuardComparison:
+    """Both results with their verdict; errors as `guard_verdict`."""
+    return GuardComparison(base, adapter, guard_verdict(base, adapter, allowed_loss))
+
+
 def guard_verdict(
     base: GuardResults, adapter: GuardResults, allowed_loss: float = ALLOWED_LOSS
 ) -> GuardVerdict:
@@ -136,6 +157,6 @@ def _kept(changes: Sequence[GuardChange], allowed: float) -> str:
     worst = min(changes, key=lambda one: one.change.estimate)
     items = sum(one.n for one in changes if one.name != "all answers")
     return (
-        f"No category of {items} items and texts lost more than {100 * allowed:g} points; "
+        f"No category of general ability lost more than {100 * allowed:g} points ({items} items and texts); "
         f"the largest change down is {points(min(worst.change.estimate, 0.0))} ({worst.name})."
     )
