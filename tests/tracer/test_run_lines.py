@@ -104,6 +104,12 @@ def test_the_lines_of_calls_are_those_of_events(call: Call, verdict: Verdict) ->
 tokens = st.none() | st.integers(min_value=0)
 
 
+@given(st.none() | own_ids | texts, texts, texts)
+def test_the_line_of_a_run_is_that_of_its_event(parent_run_id: str | None, agent: str, model: str) -> None:
+    start = events.run_start(SESSION, RUN, parent_run_id=parent_run_id, agent=agent, model=model)
+    written_both_ways(lambda lines: lines.run_start(parent_run_id, agent, model), [start])
+
+
 @given(own_ids, texts, st.none() | own_ids, st.lists(own_ids, max_size=3), st.none() | own_ids)
 def test_the_line_of_a_request_is_that_of_its_event(
     request_id: str, model: str, previous: str | None, added: list[str], toolset_id: str | None

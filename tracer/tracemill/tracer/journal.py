@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -53,14 +53,17 @@ class Journal:
         self._sessions: OrderedDict[str, _Session] = OrderedDict()
         self.histories = Histories()
 
-    def open_session(self, session_id: str, agent: str, project: str, metadata: Mapping[str, Any]) -> None:
-        """Write the session's event unless this file has it."""
+    def open_session(
+        self, session_id: str, agent: str, about: Callable[[], tuple[str, Mapping[str, Any]]]
+    ) -> None:
+        """Write the session's event unless this file has it; `about` gives its project and metadata."""
         self.spool.redactor.refresh()
         with self._lock:
             known = self._refreshed()
             if session_id in known:
                 known.move_to_end(session_id)
                 return
+            project, metadata = about()
             known[session_id] = _Session()
             while len(known) > SESSIONS_REMEMBERED:
                 known.popitem(last=False)
@@ -75,6 +78,10 @@ class Journal:
         """
         with self._lock:
             branches = self._session(session_id).branches
+            if len(branches) == 1 and 0 < len(branches[0][1]) == common_prefix(branches[0][1], ids):
+                previous, known = branches[0]
+                branches[0] = request_id, ids
+                return previous, len(known)
             shared = [common_prefix(known, ids) for _, known in branches]
             whole = [0 < shared[i] == len(known) for i, (_, known) in enumerate(branches)]
             # A branch that is extended in full is the one that goes on, however much another one shares.
@@ -102,7 +109,8 @@ class Journal:
             return self._session(session_id).deferred.pop(tool_call_id, None)
 
     def _session(self, session_id: str) -> _Session:
-        return self._refreshed().setdefault(session_id, _Session())
+        sessions = self._refreshed()
+        return sessions.get(session_id) or sessions.setdefault(session_id, _Session())
 
     def _refreshed(self) -> OrderedDict[str, _Session]:
         if self._generation != self.spool.generation:

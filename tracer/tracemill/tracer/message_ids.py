@@ -71,18 +71,24 @@ class History:
         """Characters and bytes of all messages."""
 
     def ids(
-        self, messages: Sequence[ModelMessage], spoken: Dialect, generation: int | None
+        self,
+        messages: Sequence[ModelMessage],
+        spoken: Dialect,
+        generation: int | None,
+        *,
+        goes_on: bool = False,
     ) -> tuple[list[str], int]:
         """The ids of a prepared history, and how many system prompts stand at its beginning.
 
-        `generation` is the one of the spool's file, None where that is gone.
+        `generation` is the one of the spool's file, None where that is gone; `goes_on` where that was told of
+        these very messages just now.
         """
         known: list[_Read] = []
         if not self._is_current(spoken, generation):
             self._clear()
             self._answer = None
             self._generation, self._spoken = generation, spoken
-        elif not self._begins(messages):
+        elif not goes_on and not self._begins(messages):
             known = self._reads
             self._clear()
         places = {read.place: read for read in known}
@@ -146,7 +152,7 @@ class History:
     def _write(self, bodies: Sequence[Message]) -> tuple[tuple[str, ...], bool]:
         """The ids of messages, and whether the file that is being written has them all."""
         before = self._spool.generation, self._spool.dropped
-        ids = tuple(self._spool.message(body, self.session_id) for body in bodies)
+        ids = tuple(self._spool.messages(bodies, self.session_id))
         return ids, before == (self._spool.generation, self._spool.dropped)
 
 

@@ -61,7 +61,7 @@ class ModelRequests:
         """The request that is being answered."""
         return self._open[-1].request_id if self._open else None
 
-    def ask(self, context: ModelRequestContext, *, prepared: bool) -> None:
+    def ask(self, context: ModelRequestContext | Request, *, prepared: bool) -> None:
         """A request is about to be sent: a step of the run, or another attempt at the same step.
 
         `prepared` says whether its messages are as the model gets them.

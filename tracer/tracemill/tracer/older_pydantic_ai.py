@@ -63,7 +63,7 @@ class OlderRecorder:
         model = str(getattr(run.ctx.deps.model, "model_name", "unknown"))
         journal, write = self._journal, self._journal.spool.write
         metadata = jsonable({**session_metadata(), **self._metadata})
-        journal.open_session(session_id, name, working_folder(), metadata)
+        journal.open_session(session_id, name, lambda: (working_folder(), metadata))
         write(events.run_start(session_id, run_id, parent_run_id=None, agent=name, model=model))
         for step, at in enumerate(_answers_from(history, first_new)):
             self._write_turn(session_id, run_id, step, model, history[: at + 1], history[at + 1 : at + 2])

@@ -92,11 +92,12 @@ class Outgoing:
         if not prepared or model is not context.model:
             messages = prepared_messages(model, messages, context.model_request_parameters)
         spoken = self._dialect(model)
+        earlier = None
         if self._history is None:
             earlier = self._histories.claim(self._session_id, messages, spoken, before[0])
             self._history = earlier or self._new_history()
             self._offer = self._history.offer
-        ids, head = self._history.ids(messages, spoken, before[0])
+        ids, head = self._history.ids(messages, spoken, before[0], goes_on=earlier is not None)
         offer = self._offered(model, context)
         told = self._instructions(instruction_parts(model, messages, offer.prepared))
         if before != (self._spool.generation, self._spool.dropped):

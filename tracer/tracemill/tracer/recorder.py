@@ -115,8 +115,8 @@ class Recorder(RecordedTools):
             self._spare(run.settle, request_context.messages)
             if not run.wrapped:
                 run.prepared = True
-            elif not self._spare(sending.watch, request_context, functools.partial(self._ask, run)):
-                self._ask(run, request_context, prepared=False)
+            elif not self._spare(sending.watch, request_context, functools.partial(self._spare, run.ask)):
+                self._spare(run.ask, request_context, False)
         return request_context
 
     def get_wrapper_model(self, model: Model) -> Model | None:
@@ -135,7 +135,7 @@ class Recorder(RecordedTools):
         if run is None:
             return await handler(request_context)
         if run.prepared:
-            self._ask(run, request_context)
+            self._spare(run.ask, request_context)
         run.prepared, run.wrapped = False, True
         try:
             response = await handler(request_context)
@@ -161,9 +161,6 @@ class Recorder(RecordedTools):
             self._spare(run.answer, response)
         return response
 
-    def _ask(self, run: RunRecord, context: ModelRequestContext, *, prepared: bool = True) -> None:
-        self._spare(functools.partial(run.ask, context, prepared=prepared))
-
     def _run(self, ctx: RunContext[Any]) -> RunRecord | None:
         return self._runs.get(ctx.run_id or "")
 
@@ -173,8 +170,6 @@ class Recorder(RecordedTools):
             return None
         parent = enclosing_run()
         editor = editor_session(ctx.deps, self._spare)
-        told = {} if editor is None else editor.metadata
-        here = session_metadata()
         run = RunRecord(
             self._journal,
             session_id=self._journal.spool.redactor.clean_id(self._session_of(ctx, parent, editor)),
@@ -182,11 +177,7 @@ class Recorder(RecordedTools):
             parent_run_id=None if parent is None else parent.run_id,
             agent=self._agent or getattr(ctx.agent, "name", None) or "agent",
             model=ctx.model.model_name,
-            project=working_folder(),
-            # Which process it was joins a session to its recording.
-            metadata=jsonable(
-                {**here, **told, **self._metadata, **({"process": here["process"]} if here else {})}
-            ),
+            about=functools.partial(self._about, {} if editor is None else editor.metadata),
             keep_files=self._keep_files,
         )
         if editor is not None:
@@ -196,6 +187,13 @@ class Recorder(RecordedTools):
         if self._work_tree is not None:
             self._work_tree.run_starts(run.session_id)
         return run
+
+    def _about(self, told: Mapping[str, Any]) -> tuple[str, Any]:
+        """The project and the metadata of a session, of which an editor may have told some."""
+        here = session_metadata()
+        # Which process it was joins a session to its recording.
+        process = {"process": here["process"]} if here else {}
+        return working_folder(), jsonable({**here, **told, **self._metadata, **process})
 
     def _end(
         self,

@@ -9,7 +9,7 @@ goes the way of all others, and a line made here is to the byte what that way wo
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from tracemill.tracer import events
@@ -34,6 +34,27 @@ class RunLines:
         """The look that has cleared these two ids: there is another one when the environment changes."""
         self._of_session = f',"session_id":{quoted(session_id)},'
         self._of_run = f'","run_id":{quoted(run_id)},'
+
+    def run_start(self, parent_run_id: str | None, agent: str, model: str) -> None:
+        """The run begins."""
+        redactor = self._redactor()
+        if (
+            redactor is None
+            or (named := redactor.cleared(agent)) is None
+            or (name := redactor.cleared(model)) is None
+            or not (parent_run_id is None or redactor.clears_id(parent_run_id))
+        ):
+            self._spool.write(
+                events.run_start(
+                    self._session_id, self._run_id, parent_run_id=parent_run_id, agent=agent, model=model
+                )
+            )
+            return
+        parent = "null" if parent_run_id is None else quoted(parent_run_id)
+        self._append(
+            "run_start",
+            f'"run_id":{quoted(self._run_id)},"parent_run_id":{parent},"agent":{named},"model":{name}',
+        )
 
     def request(
         self,
@@ -112,7 +133,15 @@ class RunLines:
 
     def start(self, call: Call) -> None:
         """A call begins; its `tool_call_id` is whatever the model made up."""
+        self.starts((call,))
+
+    def starts(self, calls: Iterable[Call]) -> None:
+        """Some calls begin."""
         redactor = self._redactor()
+        for call in calls:
+            self._starts(call, redactor)
+
+    def _starts(self, call: Call, redactor: SessionRedactor | None) -> None:
         if (
             redactor is None
             or not redactor.clears_id(call.tool_call_id)

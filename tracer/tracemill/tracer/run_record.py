@@ -8,7 +8,7 @@ request, or when the run is over.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tracemill.tracer import events
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from tracemill.tracer.acp_deps import EditorSession
     from tracemill.tracer.inner_calls import Executing
+    from tracemill.tracer.outgoing import Request
 
 
 class RunRecord:
@@ -46,10 +47,10 @@ class RunRecord:
         parent_run_id: str | None,
         agent: str,
         model: str,
-        project: str,
-        metadata: Mapping[str, Any],
+        about: Callable[[], tuple[str, Mapping[str, Any]]],
         keep_files: bool = False,
     ) -> None:
+        """`about` gives the project and the metadata of the session, asked where it is new."""
         self.session_id = session_id
         self.run_id = run_id
         self._journal = journal
@@ -62,13 +63,11 @@ class RunRecord:
         """The tool calls being executed now."""
         self.editor: EditorSession | None = None
         """The editor's session the run belongs to."""
-        journal.open_session(session_id, agent, project, metadata)
+        journal.open_session(session_id, agent, about)
         self._requests = ModelRequests(journal, self._lines, session_id, keep_files=keep_files)
-        journal.spool.write(
-            events.run_start(session_id, run_id, parent_run_id=parent_run_id, agent=agent, model=model)
-        )
+        self._lines.run_start(parent_run_id, agent, model)
 
-    def ask(self, context: ModelRequestContext, *, prepared: bool) -> None:
+    def ask(self, context: ModelRequestContext | Request, prepared: bool = True) -> None:
         """A request is about to be sent; `prepared` says whether its messages are as the model gets them."""
         with self._journal.spool.together():
             self._requests.ask(context, prepared=prepared)
@@ -94,11 +93,13 @@ class RunRecord:
             # An output tool is called while its response still streams.
             early = {call.tool_call_id for call in self._calls if call.request_id == request_id}
             self._calls = [call for call in self._calls if not call.ended or call.tool_call_id in early]
-            for part in response.parts:
-                if part.part_kind == "tool-call" and part.tool_call_id not in early:
-                    call = Call.of(part, request_id)
-                    self._calls.append(call)
-                    self.call_starts(call)
+            asked = [
+                Call.of(part, request_id, started=True)
+                for part in response.parts
+                if part.part_kind == "tool-call" and part.tool_call_id not in early
+            ]
+            self._calls += asked
+            self._lines.starts(asked)
             for call, verdict in native_calls(response, request_id):
                 self.call_starts(call)
                 if verdict is not None:

@@ -23,7 +23,7 @@ import threading
 import time
 import uuid
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,7 +34,7 @@ from tracemill.tracer.errors import TracemillError
 from tracemill.tracer.forgotten import forgotten_sessions
 from tracemill.tracer.home import Home
 from tracemill.tracer.messages import Message, Tool, compact_json, named_by, spelled, toolset_id
-from tracemill.tracer.redact import Redactor
+from tracemill.tracer.redact import Redactor, SessionRedactor
 
 logger = logging.getLogger("tracemill")
 
@@ -166,24 +166,31 @@ class Spool:
 
     def message(self, body: Message, session_id: str = "") -> str:
         """Write a message unless this file has it, and return the id of its redacted form in a session."""
+        return self.messages((body,), session_id)[0]
+
+    def messages(self, bodies: Iterable[Message], session_id: str = "") -> list[str]:
+        """As `message`, for each of several."""
         redactor = self.redactor.session(session_id)
+        return [self._message(body, session_id, redactor) for body in bodies]
+
+    def _message(self, body: Message, session_id: str, redactor: SessionRedactor) -> str:
         clean = redactor.spelled(body)
         as_it_is, canonical = clean or spelled(body)
         name = named_by(canonical)
         original = session_id, name
         known = self._known(original)
-        if known is None:
-            redacted = body if clean else redactor.redact_message(body, canonical)
-            if redacted is not body:
-                as_it_is, canonical = spelled(redacted)
-                name = named_by(canonical)
-            # The line of `events.message`, made of the JSON that is there already.
-            line = (
-                f'{{"v":{events.VERSION},"id":"message-{name}","ts":{time.time()!r},"kind":"message",'
-                f'"message_id":"{name}","message":{as_it_is}}}\n'
-            )
-            known = self._write_body(original, line, name)
-        return known
+        if known is not None:
+            return known
+        redacted = body if clean else redactor.redact_message(body, canonical)
+        if redacted is not body:
+            as_it_is, canonical = spelled(redacted)
+            name = named_by(canonical)
+        # The line of `events.message`, made of the JSON that is there already.
+        line = (
+            f'{{"v":{events.VERSION},"id":"message-{name}","ts":{time.time()!r},"kind":"message",'
+            f'"message_id":"{name}","message":{as_it_is}}}\n'
+        )
+        return self._write_body(original, line, name)
 
     def toolset(self, tools: Sequence[Tool], session_id: str = "") -> str:
         """Write a toolset unless this file has it, and return the id of its redacted form in a session."""
@@ -240,7 +247,7 @@ class Spool:
         if self._descriptor is None:
             return False
         found = os.fstat(self._descriptor)
-        return found.st_nlink > 0 and bool(found.st_mode & stat.S_IWUSR)
+        return bool(found[stat.ST_NLINK] and found[stat.ST_MODE] & stat.S_IWUSR)
 
     def _append(self, lines: Sequence[_Line]) -> bool:
         """Append lines; False if the file may have been given up before they were in it."""

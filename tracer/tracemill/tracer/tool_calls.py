@@ -57,10 +57,10 @@ class Call:
     """The part that asks for it: ids repeat, even in one answer."""
 
     @classmethod
-    def of(cls, part: ToolCallPart, request_id: str | None) -> Call:
-        """The call that a part of a response asks for."""
+    def of(cls, part: ToolCallPart, request_id: str | None, *, started: bool = False) -> Call:
+        """The call that a part of a response asks for; `started` where its start is written at once."""
         raw: Any = part.args if isinstance(part.args, str) else jsonable(part.args)
-        return cls(request_id, part.tool_call_id, part.tool_name, raw, part=part)
+        return cls(request_id, part.tool_call_id, part.tool_name, raw, started=started, part=part)
 
 
 def named(part: ToolCallPart, arguments: Any) -> Any:
