@@ -171,6 +171,7 @@ def test_ctrl_c_saves_and_the_same_command_goes_on(
             if line.startswith("training: 10 "):
                 process.send_signal(signal.SIGINT)
     assert process.returncode == 130, lines
+    assert not [line for line in lines if "reference BLAS" in line], "MLX is imported after its BLAS"
     (told,) = [line for line in lines if line.startswith("Stopped after step ")]
     assert "which is saved: the same command goes on from there, --fresh starts anew." in told
     assert lines[-1] == "error: interrupted.\n"

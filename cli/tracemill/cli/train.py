@@ -95,15 +95,16 @@ def _run(
     from tracemill.tracer.home import Home
     from tracemill.train.base import resolve
     from tracemill.train.defaults import choose
-    from tracemill.train.finetune import Conduct
 
     home = Home.find()
     data = load(dataset)
+    fast_blas(home)
+    from tracemill.train.finetune import Conduct  # which imports MLX: the BLAS has to be there
+
     settings, reasons = choose(len(data.rows("train")), asked)
     for reason in reasons:
         output.hint(f"chosen: {reason}")
     conduct = Conduct(given.get("save_every", Conduct.save_every), fresh, given.get("log"))
-    fast_blas(home)
     seeds: list[int] = given.get("seeds") or [settings.seed]
     max_tokens: int = given.get("max_tokens", knobs.MAX_TOKENS)
     if estimate:
