@@ -98,7 +98,7 @@ def test_what_the_user_says_is_not_chosen() -> None:
     )
     assert told == []
     assert settings == Settings(
-        steps=7, batch_size=2, learning_rate=0.1, every=3, guard_loss=1.0, patience=settings.patience
+        steps=7, batch_size=2, learning_rate=0.1, every=3, guard_loss=1.0, guard_floor=0.5, patience=3
     )
     assert check({}, "nowhere") == {}
 

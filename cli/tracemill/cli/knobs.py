@@ -135,7 +135,7 @@ GuardLoss = Annotated[
 GuardFloor = Annotated[
     float | None,
     typer.Option(
-        help="Stop at once below this share of it, by default 0.7; 0, with --guard-loss 1: ask nothing.",
+        help="Stop at once below this share of it, by default 0.5; 0, with --guard-loss 1: ask nothing.",
         rich_help_panel=CHOICE,
     ),
 ]

@@ -13,8 +13,10 @@ from typing import Any
 
 from tracemill.train.settings import Settings
 
-GUARD_LOSS, PATIENCE = 0.1, 3
-"""Of the 48 questions of the guard a small model gets some twenty right: one is 5% of them, and chance."""
+GUARD_LOSS, GUARD_FLOOR = 0.1, 0.5
+"""Of the 48 questions of the guard a small model gets some twenty right. So one of them is 5%, and as able a
+model that errs on others may lose three or four: what stops a run at once has to be more."""
+PATIENCE = 3
 CHECKPOINTS = 6
 """How often a run is judged: often enough to see the best pass, seldom enough to leave time for training."""
 
@@ -49,6 +51,7 @@ def choose(rows: int, asked: Mapping[str, Any]) -> tuple[Settings, list[str]]:
     every = take("every", every, f"a checkpoint every {every} steps", f"{CHECKPOINTS} of about {about} steps")
     chosen: dict[str, Any] = {
         "batch_size": size, "learning_rate": peak, "epochs": epochs, "every": every,
-        "patience": PATIENCE, "guard_loss": GUARD_LOSS, **({"steps": steps} if steps else {}),
+        "patience": PATIENCE, "guard_loss": GUARD_LOSS, "guard_floor": GUARD_FLOOR,
+        **({"steps": steps} if steps else {}),
     }  # fmt: skip
     return Settings(**{**chosen, **asked}), told
