@@ -113,6 +113,29 @@ Full = Annotated[
         "--full", help="Every weight of the layers instead of LoRA; embeddings stay.", rich_help_panel=METHOD
     ),
 ]
+Method = Annotated[
+    Literal["sft", "dpo"] | None,
+    typer.Option(
+        rich_help_panel=METHOD,
+        help="sft (default) imitates every turn of the rows; dpo prefers what was chosen in the pairs that "
+        "a recipe with `pairs` writes.",
+    ),
+]
+Beta = Annotated[
+    float | None,
+    typer.Option(
+        rich_help_panel=METHOD,
+        help="Of --method dpo, by default 0.1: the higher, the nearer the model stays to what it was.",
+    ),
+]
+Start = Annotated[
+    str | None,
+    typer.Option(
+        rich_help_panel=METHOD,
+        help="Adapter to go on from, by folder or name; its rank, layers and modules stay. Of dpo it is the "
+        "reference.",
+    ),
+]
 Every = Annotated[
     int | None,
     typer.Option(min=1, help="Steps between scored checkpoints; by default 6 a run.", rich_help_panel=CHOICE),
@@ -153,10 +176,6 @@ SaveEvery = Annotated[
 Fresh = Annotated[
     bool, typer.Option("--fresh", help="Start anew, whatever there is of this run.", rich_help_panel=RUN)
 ]
-Log = Annotated[
-    Literal["tensorboard", "wandb"] | None,
-    typer.Option(help="Log to TensorBoard or Weights & Biases too.", rich_help_panel=RUN),
-]
 Estimate = Annotated[
     bool,
     typer.Option(
@@ -164,4 +183,8 @@ Estimate = Annotated[
         help="Take a few of its steps, say how long it takes and how much memory, and write nothing.",
         rich_help_panel=RUN,
     ),
+]
+Log = Annotated[
+    Literal["tensorboard", "wandb"] | None,
+    typer.Option(help="Log to TensorBoard or Weights & Biases too.", rich_help_panel=RUN),
 ]

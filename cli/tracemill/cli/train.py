@@ -22,6 +22,9 @@ def train(
         str | None, typer.Option(help="Base model: smollm2-135m (default), a folder or a Hugging Face id.")
     ] = None,
     config: knobs.Config = None,
+    method: knobs.Method = None,
+    beta: knobs.Beta = None,
+    adapter: knobs.Start = None,
     steps: knobs.Steps = None,
     epochs: knobs.Epochs = None,
     batch_size: knobs.BatchSize = None,
@@ -65,13 +68,15 @@ def train(
 ) -> None:
     """Fine-tune a base model on every assistant turn; keep the checkpoint that calls tools best.
 
+    With --method dpo it learns from preference pairs instead: to prefer what was chosen to what was rejected.
     What you do not say is chosen by the number of rows. The same data set, base, knobs and seed give the same
     adapter, which is then reused; a run that was stopped or killed goes on where it was.
     """
     from tracemill.train.config import fields, merged
 
     options = {
-        "model": model, "max_tokens": max_tokens, "steps": steps, "epochs": epochs, "batch_size": batch_size,
+        "model": model, "method": method, "beta": beta, "adapter": adapter,
+        "max_tokens": max_tokens, "steps": steps, "epochs": epochs, "batch_size": batch_size,
         "batch_tokens": batch_tokens, "grad_checkpoint": grad_checkpoint,
         "context": context, "learning_rate": learning_rate, "schedule": schedule, "warmup": warmup,
         "weight_decay": weight_decay, "rank": rank, "scale": scale, "alpha": alpha, "dropout": dropout,
@@ -92,16 +97,24 @@ def _run(
     from tracemill.cli.trained import show, show_seeds, summary
     from tracemill.cli.tuning import estimated, fine_tune
     from tracemill.curate.dataset import load
+    from tracemill.curate.pairs.reading import read_pairs
     from tracemill.tracer.home import Home
     from tracemill.train.base import resolve
+    from tracemill.train.config import shape_of
     from tracemill.train.defaults import choose
+    from tracemill.train.finding import base_of, find_adapter
 
     home = Home.find()
     data = load(dataset)
     fast_blas(home)
     from tracemill.train.finetune import Conduct  # which imports MLX: the BLAS has to be there
 
-    settings, reasons = choose(len(data.rows("train")), asked)
+    pairs = given.get("method") == "dpo"
+    if pairs and estimate:
+        raise TrainError("--estimate tells of --method sft only; a pair takes about as long as two rows.")
+    start = find_adapter(home, given["adapter"]) if "adapter" in given else None
+    count = len(read_pairs(data, "train") if pairs else data.rows("train"))
+    settings, reasons = choose(count, asked | (shape_of(start.card) if start else {}))
     for reason in reasons:
         output.hint(f"chosen: {reason}")
     conduct = Conduct(given.get("save_every", Conduct.save_every), fresh, given.get("log"))
@@ -117,9 +130,12 @@ def _run(
             show_estimate(found, len(seeds))
         return
     with output.progress() as progress:
-        base = resolve(given.get("model", knobs.MODEL), home, progress)
+        model = given.get("model")
+        base = (
+            base_of(home, start, model, progress) if start else resolve(model or knobs.MODEL, home, progress)
+        )
         made = [
-            fine_tune(home, data, base, replace(settings, seed=seed), max_tokens, progress, conduct)
+            fine_tune(home, data, base, replace(settings, seed=seed), max_tokens, progress, conduct, start)
             for seed in seeds
         ]
     if as_json:

@@ -28,8 +28,10 @@ def show(made: Finetuned) -> None:
         output.say(f"Went on from step {made.resumed}, where this run was interrupted.")
     _table(card)
     first, last = card["losses"][0], card["losses"][-1]
+    pairs = card.get("method") == "dpo"
+    learned = f"{card['sequences'] // 2} pairs" if pairs else f"{card['sequences']} sequences"
     output.say(
-        f"{card['sequences']} sequences, {card['target_tokens']} targets; loss {first:.2f} to {last:.3f}; "
+        f"{learned}, {card['target_tokens']} targets; loss {first:.2f} to {last:.3f}; "
         f"{card['seconds_per_step']:.1f} s a step on {card['blas']}."
     )
     if card["stopped"]:
@@ -92,17 +94,27 @@ def _table(card: dict[str, Any]) -> None:
     before = card["before"]
     rows: list[tuple[object, ...]] = []
     if before:
-        rows.append((0, _percent(before["score"]), None, "100%", "base"))
+        rows.append((0, _percent(before["score"]), None, None, None, "100%", "base"))
     for one in card["checkpoints"]:
         judged, valid = one["judged"], one["valid_loss"]
         left = general_ability(before["guard"], judged["guard"]) if before else None
         rows.append((
             one["step"], _percent(judged["score"]), None if valid is None else f"{valid:.3f}",
-            left, "kept" * (one["step"] == card["best_step"]),
+            *_preferred(one.get("figures", {})), left, "kept" * (one["step"] == card["best_step"]),
         ))  # fmt: skip
-    columns = ("step", "exact tool calls on valid", "loss on valid", "general ability", "")
-    kept = [at for at, _ in enumerate(columns) if at in (0, 1, 4) or any(row[at] is not None for row in rows)]
+    columns = (
+        "step", "exact tool calls on valid", "loss on valid", "chosen preferred on valid", "reward margin",
+        "general ability", "",
+    )  # fmt: skip
+    kept = [at for at, _ in enumerate(columns) if at in (0, 1, 6) or any(row[at] is not None for row in rows)]
     output.table([columns[at] for at in kept], [[row[at] for at in kept] for row in rows])
+
+
+def _preferred(figures: dict[str, float]) -> tuple[str | None, str | None]:
+    """In which share of the validation pairs what was chosen is preferred, and the mean reward margin."""
+    if not figures:
+        return None, None
+    return _percent(figures["preference accuracy"]), f"{figures['reward margin']:.3f}"
 
 
 def _doubts(card: dict[str, Any]) -> list[str]:
@@ -116,7 +128,10 @@ def _doubts(card: dict[str, Any]) -> list[str]:
             f"{card['settings']['context']} tokens."
         )
     if dropped := card["turns_dropped"]:
-        told.append(f"{dropped} turns were not learned, the first because: {card['dropped'][0]}")
+        what = "pairs" if card.get("method") == "dpo" else "turns"
+        told.append(f"{dropped} {what} were not learned, the first because: {card['dropped'][0]}")
+    if card.get("method") == "dpo" and not card["checkpoints"][-1].get("figures"):
+        told.append("There is no valid_pairs.jsonl, so nothing says how often what was chosen is preferred.")
     score, n = card["best_score"], card["selection_items"]
     if score is None:
         told.append("valid.jsonl asks for no tool call, so no checkpoint was scored: the last one was kept.")

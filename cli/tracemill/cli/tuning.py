@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from tracemill.curate.chat.template import Chat
     from tracemill.curate.dataset import Dataset
     from tracemill.evaluate.guard.items import Size
+    from tracemill.train.adapter import Adapter
     from tracemill.train.base import BaseModel
     from tracemill.train.choice import Judged
     from tracemill.train.estimate import Estimate
@@ -39,6 +40,7 @@ def fine_tune(
     max_tokens: int,
     progress: output.ProgressCallback,
     conduct: Conduct | None = None,
+    start: Adapter | None = None,
 ) -> Finetuned:
     """Train with checkpoints judged by exact tool calls on the validation split, and by the guard."""
     from tracemill.curate.chat.template import Chat
@@ -49,7 +51,7 @@ def fine_tune(
     check_rows(dataset.rows("valid"), Chat.load(base.path))
     judge, name = checkpoint_judge(dataset.rows("valid"), settings, max_tokens, progress)
     try:
-        return finetune(home, dataset, base, settings, judge, name, progress, conduct)
+        return finetune(home, dataset, base, settings, judge, name, progress, conduct, start)
     except Interrupted as stopped:
         output.hint(str(stopped))
         raise

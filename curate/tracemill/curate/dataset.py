@@ -156,13 +156,22 @@ def _rows(data: bytes, split: Split, file: Path, by_hand: bool, seen: dict[str, 
 
 
 def _row(line: bytes, default_id: str | None, place: str) -> Row:
+    return checked(parsed(line, place), default_id, place)
+
+
+def parsed(line: bytes, place: str) -> dict[str, Any]:
+    """The JSON object in a line; DatasetError where there is none."""
     try:
         value: object = json.loads(line)
     except (ValueError, RecursionError) as error:
         raise DatasetError(f"{place}: not JSON ({error}); mend or delete the line.") from error
     if not isinstance(value, dict):
         raise DatasetError(f"{place}: not a JSON object; mend or delete the line.")
-    row = cast(dict[str, Any], value)
+    return cast(dict[str, Any], value)
+
+
+def checked(row: dict[str, Any], default_id: str | None, place: str) -> Row:
+    """A row of a data set, as text; DatasetError says what is wrong with it. `default_id`: of one by hand."""
     if default_id is not None:
         row_id = row.get("id", default_id)
         row = {"id": row_id, "session_id": row_id, "category": "", "tools": []} | row

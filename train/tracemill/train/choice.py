@@ -44,6 +44,8 @@ class Checkpoint:
     train_loss: float | None = None
     """Mean since the checkpoint before."""
     valid_loss: float | None = None
+    figures: dict[str, float] = field(default_factory=dict[str, float])
+    """What else was measured on the validation part, by name."""
 
     def asdict(self) -> dict[str, Any]:
         """The checkpoint as plain values, for JSON."""

@@ -28,16 +28,23 @@ Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[float, Field(gt=0)]
 
+BETA = 0.1
+"""Of direct preference optimization, where nobody says another one."""
 ONE_OF = (("steps", "epochs"), ("scale", "alpha"), ("seed", "seeds"), ("dora", "full"))
 """Keys that say the same thing in two ways: at most one of each may be given."""
 NOT_FULL = ("rank", "scale", "alpha", "dropout", "modules")
 """Keys of LoRA and DoRA that mean nothing where every weight learns."""
+OF_ADAPTER = ("rank", "scale", "alpha", "layers", "modules", "dora", "full")
+"""Keys that an adapter to go on from has settled."""
 
 
 class Asked(BaseModel, extra="forbid", strict=True):
     """Every key of a configuration file; each is an option of `tracemill train` too."""
 
     model: str | None = None
+    method: Literal["sft", "dpo"] | None = None
+    beta: Positive | None = None
+    adapter: str | None = None
     max_tokens: Count | None = None
     seed: Annotated[int, Field(ge=0)] | None = None
     seeds: list[Annotated[int, Field(ge=0)]] | None = None
@@ -103,6 +110,12 @@ def check(table: Mapping[str, Any], place: str) -> dict[str, Any]:
         raise TrainError(
             f"In {place}: {idle[0]!r} means nothing with 'full', where every weight learns; drop one."
         )
+    if "beta" in given and given.get("method") != "dpo":
+        raise TrainError(
+            f"In {place}: 'beta' means something with the method 'dpo' only; add it, or drop 'beta'."
+        )
+    if "adapter" in given and (idle := [key for key in OF_ADAPTER if key in given]):
+        raise TrainError(f"In {place}: {idle[0]!r} is that of the adapter to go on from; drop one.")
     return given
 
 
@@ -110,6 +123,9 @@ def fields(given: Mapping[str, Any]) -> dict[str, Any]:
     """The keys that decide a run, as fields of `Settings`."""
     beside = {
         "model",
+        "method",
+        "beta",
+        "adapter",
         "max_tokens",
         "seeds",
         "save_every",
@@ -121,6 +137,8 @@ def fields(given: Mapping[str, Any]) -> dict[str, Any]:
         "modules",
     }
     made = {key: value for key, value in given.items() if key not in beside}
+    if given.get("method") == "dpo":
+        made["beta"] = given.get("beta", BETA)
     if "alpha" in given:
         made["scale"] = given["alpha"] / given.get("rank", 8)
     if "layers" in given:
@@ -131,6 +149,18 @@ def fields(given: Mapping[str, Any]) -> dict[str, Any]:
         made["patience"] = given["patience"] or None
     made["method"] = "full" if given.get("full") else "dora" if given.get("dora") else "lora"
     return made
+
+
+def shape_of(card: Mapping[str, Any]) -> dict[str, Any]:
+    """What an adapter, by its card, has settled for whoever goes on from it: fields of `Settings`."""
+    settings = card["settings"]
+    return {
+        "method": settings["method"],
+        "rank": settings["rank"],
+        "scale": settings["scale"],
+        "layers": settings["layers"],
+        "modules": tuple(settings["modules"]),
+    }
 
 
 def _told(error: ValidationError, place: str) -> str:

@@ -13,6 +13,8 @@ from tracemill.train.choice import Checkpoint, Judged
 
 INK, GRID, TRAIN, VALID, CHOSEN = "#333333", "#dddddd", "#8aa4c8", "#1f4e8c", "#c0392b"
 GUARD = ("#2a7f62", "#b07d12", "#7d5ba6", "#5f6b6d")
+PREFERRED = "preference accuracy"
+"""What `preference.py` calls the share of pairs in which the model prefers what was chosen."""
 STYLE: dict[str, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "curves",
@@ -36,11 +38,13 @@ def curves(
     found: Sequence[Checkpoint],
     chosen: int,
     allowed: float | None,
+    unit: str = "token",
 ) -> str:
-    """One panel each for loss, exact tool calls and what is left of the guard; `chosen` is the step kept.
+    """One panel each for loss, preferences, exact tool calls and what is left of the guard.
 
-    Training loss is one point a step, validation loss one a checkpoint; `allowed` is the share of the guard
-    that a checkpoint may lose. A panel of which nothing was measured is left out.
+    Training loss is one point a step, validation loss one a checkpoint, both in nats per `unit`; `chosen` is
+    the step kept, `allowed` the share of the guard that a checkpoint may lose. A panel of which nothing was
+    measured is left out.
     """
     import matplotlib as mpl
     from matplotlib.figure import Figure
@@ -49,11 +53,17 @@ def curves(
     points = ([Checkpoint(0, base)] if base else []) + list(found)
     scored = [(one.step, one.judged.score) for one in points if one.judged.score is not None]
     guard = [name for name, worth in base.guard.items() if worth > 0] if base else []
-    panels = ["loss", *(["calls"] if scored else []), *(["guard"] if guard else [])]
+    preferred = [(one.step, one.figures[PREFERRED]) for one in found if PREFERRED in one.figures]
+    measured = {"preferred": preferred, "calls": scored, "guard": guard}
+    panels = ["loss", *(name for name, some in measured.items() if some)]
     with mpl.rc_context(cast(Any, STYLE)):
         figure = Figure(figsize=(8, 2.4 * len(panels)), layout="constrained", facecolor="white")
         axes = dict(zip(panels, figure.subplots(len(panels), sharex=True, squeeze=False)[:, 0], strict=True))
-        _losses(axes["loss"], losses, found)
+        _losses(axes["loss"], losses, found, unit)
+        if preferred:
+            axes["preferred"].plot(*zip(*preferred, strict=True), "o-", color=VALID, markersize=4)
+            axes["preferred"].set_ylim(-0.03, 1.03)
+            axes["preferred"].set_ylabel("chosen preferred")
         if scored:
             axes["calls"].plot(*zip(*scored, strict=True), "o-", color=VALID, markersize=4)
             axes["calls"].set_ylim(-0.03, 1.03)
@@ -74,13 +84,13 @@ def curves(
     return file.getvalue()
 
 
-def _losses(axes: Any, losses: Sequence[float], found: Sequence[Checkpoint]) -> None:
+def _losses(axes: Any, losses: Sequence[float], found: Sequence[Checkpoint], unit: str) -> None:
     axes.plot(range(1, len(losses) + 1), losses, color=TRAIN, linewidth=1, label="train")
     valid = [(one.step, one.valid_loss) for one in found if one.valid_loss is not None]
     if valid:
         axes.plot(*zip(*valid, strict=True), "o-", color=VALID, markersize=4, label="valid")
     axes.set_ylim(bottom=0)
-    axes.set_ylabel("loss (nats per token)")
+    axes.set_ylabel(f"loss (nats per {unit})")
     axes.legend(loc="upper right")
 
 

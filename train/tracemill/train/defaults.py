@@ -41,6 +41,8 @@ def choose(rows: int, asked: Mapping[str, Any]) -> tuple[Settings, list[str]]:
     rate = 5e-5 if rows < 200 else 1e-4 if rows < 2000 else 2e-4
     if asked.get("method") == "full":
         rate /= 10  # every weight moves, and none is scaled up as LoRA's are
+    if asked.get("beta") is not None:
+        rate /= 10  # a whole answer moves at once, and away from what was rejected there is no end
     peak = take("learning_rate", rate, f"learning rate {rate:g}", "low, the fewer rows the lower")
     steps, epochs = asked.get("steps"), asked.get("epochs")
     if steps is None and epochs is None:

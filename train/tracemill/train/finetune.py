@@ -13,22 +13,27 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import mlx.core as mx
+
+from tracemill.curate.chat.render import Rendered
 from tracemill.curate.chat.template import Chat
 from tracemill.curate.dataset import Dataset
+from tracemill.curate.pairs.reading import pairs_digest
 from tracemill.tracer.home import Home
 from tracemill.train import blas
-from tracemill.train.adapter import Adapter, code_sha256, load_adapter, save_adapter
+from tracemill.train.adapter import WEIGHTS, Adapter, code_sha256, load_adapter, save_adapter
 from tracemill.train.base import BaseModel
 from tracemill.train.choice import Judged
 from tracemill.train.curves import curves
 from tracemill.train.errors import TrainError
-from tracemill.train.examples import check_unrendered, sequences, valid_sequences
+from tracemill.train.examples import Examples, check_unrendered, sequences, valid_sequences
 from tracemill.train.frozen import Progress
-from tracemill.train.keeping import Keeper
+from tracemill.train.keeping import Arrays, Keeper
 from tracemill.train.logs import Kind, open_log
 from tracemill.train.loop import Outcome, fit
+from tracemill.train.preference_pairs import preferences
 from tracemill.train.remembering import remember
 from tracemill.train.settings import Settings
 from tracemill.train.trainee import resolved
@@ -72,17 +77,19 @@ def finetune(
     judge_name: str,
     progress: Progress | None = None,
     conduct: Conduct | None = None,
+    start: Adapter | None = None,
 ) -> Finetuned:
-    """Train `base` on `dataset.rows("train")`; `judge(model, chat)` says how good a checkpoint is.
+    """Train `base`, or `start` on it, on what `dataset` has for training: its rows, or with `beta` its pairs.
 
+    `judge(model, chat)` says how good a checkpoint is.
     `judge_name` tells everything that decides its scores: another judge may keep another checkpoint.
     A run that was interrupted goes on where it was; Interrupted where this one is.
     """
     conduct = conduct or Conduct()
     chat = Chat.load(base.path)
     check_unrendered(dataset)
-    settings = replace(settings, in_order=dataset.ordered)
-    identity = {
+    settings = replace(settings, in_order=dataset.ordered and settings.beta is None)
+    identity: dict[str, Any] = {
         "base": base.name,
         "base_sha256": base.digest,
         "dataset": dataset.name,
@@ -91,17 +98,18 @@ def finetune(
         "code_sha256": code_sha256("tracemill.curate.chat", "tracemill.train"),
         "judge": judge_name,
         "settings": settings.asdict(),
+        **_beside(dataset, settings, start),
     }
     path = home.adapters / adapter_name(identity)
     if not conduct.fresh and (made := _made_before(path)) is not None:
         remember(home, made)
         return Finetuned(made, reused=True)
     home.ensure(home.adapters)
-    examples = sequences(chat, dataset.rows("train"), settings.context)
-    valid = valid_sequences(chat, dataset, settings.context)
+    examples, valid = _examples(chat, dataset, settings)
     parts = examples.parts
     model = load_base(base.path)
-    settings = resolved(model, replace(settings, steps=settings.steps_for(len(parts))))
+    steps = settings.steps_for(len(parts) // settings.together)
+    settings = resolved(model, replace(settings, steps=steps))
     keeper = Keeper(path.with_name(f".{path.name}.run"), _hash(identity), conduct.save_every)
     try:
         if conduct.fresh:
@@ -111,8 +119,8 @@ def finetune(
         log = open_log(conduct.log, home.root / "logs", path.name, settings.asdict()) if conduct.log else None
         try:
             outcome = fit(
-                model, parts, settings, lambda: judge(model, chat), valid=valid, keeper=keeper,
-                begun=begun, progress=progress, observe=log.write if log else None,
+                model, parts, settings, lambda: judge(model, chat), valid=valid, start=_weights(start),
+                keeper=keeper, begun=begun, progress=progress, observe=log.write if log else None,
             )  # fmt: skip
         finally:
             if log:
@@ -136,8 +144,9 @@ def finetune(
             "model": base.name,
         }
         picture = curves(
-            outcome.losses, outcome.base, outcome.found, outcome.chosen.step, settings.guard_loss
-        )
+            outcome.losses, outcome.base, outcome.found, outcome.chosen.step, settings.guard_loss,
+            "token" if settings.beta is None else "pair",
+        )  # fmt: skip
         adapter = save_adapter(path, outcome.weights, mlx_config, chat.template, card, picture)
         keeper.remove()
     finally:
@@ -145,6 +154,25 @@ def finetune(
     remember(home, adapter)
     notes = (*_proved(dataset, base, chat), *keeper.damaged)
     return Finetuned(adapter, reused=False, resumed=resumed, notes=notes)
+
+
+def _beside(dataset: Dataset, settings: Settings, start: Adapter | None) -> dict[str, Any]:
+    """What decides a run that does more than imitate, from the base on."""
+    pairs = {"method": "dpo", "pairs_sha256": pairs_digest(dataset)} if settings.beta is not None else {}
+    begun = {"start": start.path.name, "start_sha256": start.card["weights_sha256"]} if start else {}
+    return pairs | begun
+
+
+def _examples(chat: Chat, dataset: Dataset, settings: Settings) -> tuple[Examples, list[Rendered]]:
+    """What is learned, and what the loss is measured on beside it."""
+    if settings.beta is not None:
+        return preferences(chat, dataset, settings.context)
+    examples = sequences(chat, dataset.rows("train"), settings.context)
+    return examples, valid_sequences(chat, dataset, settings.context)
+
+
+def _weights(adapter: Adapter | None) -> Arrays | None:
+    return cast(Arrays, mx.load(str(adapter.path / WEIGHTS))) if adapter else None
 
 
 def _found(outcome: Outcome) -> dict[str, Any]:

@@ -53,6 +53,8 @@ class Gradients:
 
         `batch_tokens`: most tokens computed at once, what they share counted once; None is a batch at once.
         """
+        self.figures: dict[str, float] = {}
+        """What else was found of the sequences that were measured last, by name."""
         self.layout = layout(cut, len(streams))
         self._cut, self._parts, self._streams, self._most = cut, parts, streams, batch_tokens
         keep = visits > len(parts)

@@ -58,6 +58,7 @@ def fit(
     judge: Callable[[], Judged],
     *,
     valid: Sequence[Rendered] = (),
+    start: Arrays | None = None,
     keeper: Keeper | None = None,
     begun: Saved | None = None,
     progress: Progress | None = None,
@@ -73,7 +74,7 @@ def fit(
     with listening() as stop:
         lanes = begun.state.lanes if begun else None
         try:
-            steps = Steps(model, parts, settings, valid=valid, lanes=lanes, progress=progress)
+            steps = Steps(model, parts, settings, valid=valid, start=start, lanes=lanes, progress=progress)
             run = _Run(steps, judge, keeper, begun, progress, observe, stop)
             run.go()
         finally:
@@ -159,7 +160,9 @@ class _Run:
                 f"high, try --learning-rate {self._settings.learning_rate / 5:.1g}."
             )
         if self._observe:
-            self._observe(state.step, {"loss/train": value, "learning rate": self._steps.rate})
+            told = {"loss/train": value, "learning rate": self._steps.rate}
+            figures = {f"{name}/train": one for name, one in self._steps.figures().items()}
+            self._observe(state.step, told | figures)
         if self._progress:
             self._progress("training", state.step, self._settings.steps)
 
@@ -184,7 +187,8 @@ class _Run:
         since = state.found[-1].step if state.found else 0
         self._steps.model.eval()
         valid = self._steps.valid_loss()
-        found = Checkpoint(state.step, self._judged(), fmean(state.losses[since:]), valid)
+        figures = dict(self._steps.figures(valid=True))
+        found = Checkpoint(state.step, self._judged(), fmean(state.losses[since:]), valid, figures)
         state.found.append(found)
         chosen = self._best()
         if chosen is None and state.base is not None:
@@ -196,7 +200,7 @@ class _Run:
         )
         if state.step == settings.steps:
             state.stopped = None
-        self._tell(state.step, found.judged, valid)
+        self._tell(state.step, found.judged, valid, figures)
 
     def _best(self) -> Checkpoint | None:
         return choice.best(self._state.base, self._state.found, self._settings.guard_loss)
@@ -213,10 +217,17 @@ class _Run:
         finally:
             blas.one_thread()
 
-    def _tell(self, step: int, judged: Judged, valid: float | None = None) -> None:
+    def _tell(
+        self,
+        step: int,
+        judged: Judged,
+        valid: float | None = None,
+        figures: Mapping[str, float] | None = None,
+    ) -> None:
         if self._observe:
             told = {"exact tool calls": judged.score, "loss/valid": valid}
             guard = {f"guard/{name}": worth for name, worth in judged.guard.items()}
+            guard |= {f"{name}/valid": one for name, one in (figures or {}).items()}
             self._observe(step, {name: value for name, value in told.items() if value is not None} | guard)
 
     def _interrupt(self) -> NoReturn:

@@ -58,6 +58,9 @@ class Settings:
     """Most that a checkpoint may lose of the base's general ability, as a share of it; None measures none."""
     guard_floor: float = 0.7
     """Share of the base's general ability below which training stops at once."""
+    beta: float | None = None
+    """Of direct preference optimization: how strongly the model is held to what it was. None imitates the
+    turns of a data set; with a number what was chosen in its pairs is preferred to what was rejected."""
     seed: int = 0
     """Seed of the LoRA initialisation, of dropout and of the data order."""
     in_order: bool = False
@@ -67,6 +70,11 @@ class Settings:
     def guarded(self) -> bool:
         """Whether anything follows from what the guard finds; else it need not be asked."""
         return self.guard_loss is not None and (self.guard_loss < 1 or self.guard_floor > 0)
+
+    @property
+    def together(self) -> int:
+        """How many sequences an example has, of which `batch_size` make a step: a pair has two."""
+        return 1 if self.beta is None else 2
 
     def asdict(self) -> dict[str, Any]:
         """The settings as plain values, for JSON."""

@@ -7,7 +7,8 @@ Importing this module imports MLX: activate the BLAS first.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, cast
 
 import mlx.core as mx
@@ -23,6 +24,7 @@ from tracemill.train.frozen import Progress
 from tracemill.train.gradients import Gradients, largest
 from tracemill.train.keeping import Arrays
 from tracemill.train.order import in_order, order
+from tracemill.train.preference import Preferences
 from tracemill.train.schedule import rate
 from tracemill.train.settings import Settings
 from tracemill.train.trainee import prepare, weights
@@ -38,27 +40,34 @@ class Steps:
         settings: Settings,
         *,
         valid: Sequence[Rendered] = (),
+        start: Arrays | None = None,
         lanes: int | None = None,
         progress: Progress | None = None,
     ):
         """Freeze all of `model` that is not to learn, and see that a step fits into memory, else TrainError.
 
-        `lanes`: in how many a batch is computed, as many as there are cores where it is not said.
+        `start`: weights of an adapter to go on from. `lanes`: in how many a batch is computed, as many as
+        there are cores where it is not said.
         """
         prepare(model, settings)
+        if start:
+            if _shapes(weights(model)) != _shapes(start):
+                raise TrainError("The adapter to go on from has other layers or another rank; train it anew.")
+            model.load_weights(list(start.items()), strict=False)
         self.model, self.parts, self.settings = model, parts, settings
         self.lanes = lanes or len(lane_streams())
         targets = sum(end - start for part in parts for start, end in part.spans)
         # A batch of short sequences has few targets. Dividing each batch by the same number gives all targets
         # the same weight; dividing by its own would let a handful of short answers outweigh whole sessions.
-        self._usual = settings.batch_size * targets / len(parts)
+        examples = len(parts) // settings.together
+        self._usual = settings.batch_size * (targets / examples if settings.beta is None else 1)
         lengths = [len(part.tokens) for part in parts]
         self._longest = max(lengths)
         count = min(settings.layers or len(model.layers), len(model.layers))
         trained = sum(array.nbytes for array in weights(model).values())
         parted = cut(model, count, settings.grad_checkpoint)
         at_once, computed = largest(
-            parts, settings.batch_size, settings.batch_tokens, layout(parted, self.lanes)
+            parts, settings.batch_size * settings.together, settings.batch_tokens, layout(parted, self.lanes)
         )
         memory.check(
             memory.shape(model, count, trained, settings.grad_checkpoint), at_once, lengths,
@@ -69,21 +78,26 @@ class Steps:
         streams = _streams(self.lanes)
         # A BLAS with as many threads as happen to be free would not give the same last digits twice.
         blas.one_thread()
-        visits, most = settings.steps * settings.batch_size, settings.batch_tokens
-        self._gradients = Gradients(
+        learner = Gradients if settings.beta is None else partial(Preferences, beta=settings.beta)
+        visits, most = settings.steps * settings.batch_size * settings.together, settings.batch_tokens
+        self._gradients = learner(
             model, parted, parts, streams, visits=visits, batch_tokens=most, progress=progress
         )
         visits = len(settings.checkpoint_steps()) * len(valid)
         self._valid = (
-            Gradients(model, parted, valid, streams, visits=visits, batch_tokens=most) if valid else None
+            learner(model, parted, valid, streams, visits=visits, batch_tokens=most) if valid else None
         )
 
     def order(self) -> Iterator[list[int]]:
         """Indices of the sequences of one step after another."""
-        settings = self.settings
+        settings, together = self.settings, self.settings.together
+        firsts = self.parts[::together]
         if settings.in_order:
-            return in_order(len(self.parts), settings.batch_size, settings.steps, settings.seed)
-        return order(self.parts, settings.batch_size, settings.seed, self._gradients.layout)
+            batches = in_order(len(firsts), settings.batch_size, settings.steps, settings.seed)
+        else:
+            batches = order(firsts, settings.batch_size, settings.seed, self._gradients.layout)
+        for batch in batches:
+            yield [together * one + at for one in batch for at in range(together)]
 
     @property
     def layout(self) -> Layout:
@@ -95,7 +109,9 @@ class Steps:
         return self._gradients.tokens(indices)
 
     def take(self, indices: Sequence[int], step: int) -> float:
-        """Learn from these sequences in the step number `step`; the mean loss in nats per target before it.
+        """Learn from these sequences in the step number `step`; the mean loss before it.
+
+        It is in nats per target token, or per pair where the model learns to prefer.
 
         TrainError where there is no memory for it.
         """
@@ -109,8 +125,13 @@ class Steps:
         return cast(float, loss.item()) * self._usual / targets
 
     def valid_loss(self) -> float | None:
-        """Mean loss in nats per target on the validation sequences; None where there are none."""
+        """Mean loss on the validation sequences, in what `take` gives it; None where there are none."""
         return self._valid.mean_loss() if self._valid else None
+
+    def figures(self, *, valid: bool = False) -> Mapping[str, float]:
+        """What else the last step found by name, or with `valid` the last `valid_loss`."""
+        found = self._valid if valid else self._gradients
+        return found.figures if found else {}
 
     @property
     def rate(self) -> float:
@@ -127,8 +148,7 @@ class Steps:
 
     def restore(self, saved: Arrays, moments: Arrays) -> None:
         """Put saved arrays into model and optimizer; TrainError where they are those of another run."""
-        shapes = {name: array.shape for name, array in self.weights().items()}
-        if shapes != {name: array.shape for name, array in saved.items()}:
+        if _shapes(self.weights()) != _shapes(saved):
             raise TrainError(
                 "The saved state belongs to another base or other layers; give --fresh to start anew."
             )
@@ -138,6 +158,10 @@ class Steps:
             return moments[path]
 
         self._optimizer.state = tree_map_with_path(moment, self._optimizer.state)
+
+
+def _shapes(arrays: Arrays) -> dict[str, tuple[int, ...]]:
+    return {name: array.shape for name, array in arrays.items()}
 
 
 def _streams(lanes: int) -> list[mx.Stream]:

@@ -56,6 +56,25 @@ def fit_row(chat: Chat, row: Row, context: int) -> Fitted:
     return Fitted(parts, cut, dropped)
 
 
+def fit_answers(chat: Chat, rows: Sequence[Row], context: int) -> tuple[list[Rendered], bool]:
+    """The last turns of rows that differ in nothing else, each after the same prompt; and whether it was cut.
+
+    Each is learned alone, in at most `context` tokens. ProofError where a row is not faithful, or where a
+    turn does not fit after nothing but the message that it answers.
+    """
+    position = len(rows[0]["messages"]) - 1
+    asked = [_without(row, 0, [position]) for row in rows]
+    parts = [part for row in asked for part in prove(chat, row)]
+    cut = max(len(part.tokens) for part in parts) > context
+    if cut:
+        begin = max(_beginning(chat, row, position, context, together=False) for row in asked)
+        parts = [part for row in asked for part in prove(chat, _without(row, begin, [position]))]
+    prompts = [part.tokens[: part.spans[0][0]] for part in parts]
+    if any(prompt != prompts[0] for prompt in prompts) or max(len(part.tokens) for part in parts) > context:
+        raise ProofError(f"Row {rows[0]['id']}: its answers cannot be put after one prompt.")
+    return parts, cut
+
+
 def _leading(parts: Sequence[Rendered], context: int) -> tuple[list[Rendered], int]:
     """What of a row's sequences fits, up to the first turn that does not; and how many turns that are."""
     kept: list[Rendered] = []

@@ -49,10 +49,10 @@ def read_row(record: Mapping[str, Any], name: str, place: str) -> Read | Fault:
     """The row in a record, called `name` where it has no id of its own."""
     rejected = None
     if is_pair(record):
-        other = read_record(_answered(record, "rejected"), name, None, place)
+        other = read_record(answered(record, "rejected"), name, None, place)
         if isinstance(other, Fault):
             return replace(other, evidence=f"{other.evidence}, in what is rejected")
-        rejected, record = other.talk.messages, _answered(record, "chosen")
+        rejected, record = other.talk.messages, answered(record, "chosen")
     found = read_record(record, name, None, place)
     return found if isinstance(found, Fault) else Read(found, _own_id(record), rejected)
 
@@ -62,8 +62,8 @@ def is_pair(record: Mapping[str, Any]) -> bool:
     return "messages" not in record and "chosen" in record and "rejected" in record
 
 
-def _answered(record: Mapping[str, Any], key: str) -> dict[str, Any]:
-    """The conversation of a pair that ends in its `chosen` or `rejected` answer."""
+def answered(record: Mapping[str, Any], key: str) -> dict[str, Any]:
+    """The conversation of a pair that ends in its `chosen` or `rejected` answer (`key`)."""
     before, after = record.get("prompt"), record[key]
     messages = [*_messages(before, "user"), *_messages(after, "assistant")] if after else None
     return {**record, "messages": messages}
