@@ -31,7 +31,15 @@ def test_list_show_and_check(
     assert run(monkeypatch, "list") == 0
     assert "holdout" in capsys.readouterr().out
     assert run(monkeypatch, "list", "--json") == 0
-    assert [one["name"] for one in json.loads(capsys.readouterr().out)] == ["holdout", "bfcl"]
+    told = {one["name"]: one for one in json.loads(capsys.readouterr().out)}
+    assert list(told) == ["holdout", "guard", "bfcl", "live", "FILE.toml, FILE.jsonl"]
+    assert told["guard"]["sizes"]["quick"] == 48 and told["holdout"]["sizes"]["full"] is None
+    assert run(monkeypatch, "show", "guard", "--json") == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert len(shown["items"]) == 48 + 8
+    assert {one["category"] for one in shown["items"]} >= {"code", "text in english"}
+    assert run(monkeypatch, "check", "guard") == 0
+    assert "items can be asked here" in capsys.readouterr().out
     file = tmp_path / "mine.toml"
     file.write_text(
         "\n".join(f'[[item]]\nid = "{i}"\nprompt = "Say\\u001b[2J {i}"\nexact = "{i}"' for i in range(8))

@@ -7,6 +7,8 @@ held-out tasks from the user's own sessions.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -17,7 +19,9 @@ from tracemill.cli import output
 if TYPE_CHECKING:
     from tracemill.evaluate.suites import ItemSuite, Size
 
-Which = Annotated[str, typer.Argument(metavar="SUITE", help="holdout, bfcl, or a .toml or .jsonl file.")]
+Which = Annotated[
+    str, typer.Argument(metavar="SUITE", help="holdout, guard, bfcl, or a .toml or .jsonl file.")
+]
 SizeOption = Annotated[
     Literal["quick", "standard", "full"], typer.Option(help="At most 48 items, 240, or all there are.")
 ]
@@ -31,19 +35,22 @@ def suite() -> None:
 
 
 def list_suites(as_json: AsJson = False) -> None:
-    """List the suites there are; any .toml or .jsonl file is one too (`tracemill suite check FILE`)."""
-    from tracemill.evaluate.suites import NAMES
-    from tracemill.evaluate.suites.suite import AT_MOST
+    """List the suites: what each asks, how many items a size has at most, where they come from."""
+    from tracemill.evaluate.suites.catalogue import catalogue
+    from tracemill.evaluate.suites.suite import SIZES
 
+    found = catalogue()
     if as_json:
-        output.emit_json([{"name": name, "asks": asks, "sizes": AT_MOST} for name, asks in NAMES.items()])
+        output.emit_json([asdict(one) for one in found])
         return
     rows = [
-        *NAMES.items(),
-        ("FILE.toml, FILE.jsonl", "what you wrote: calls, or answers that can be checked"),
+        (one.name, one.asks, *(_size(one.sizes, size) for size in SIZES), one.source, one.missing)
+        for one in found
     ]
-    output.table(("suite", "what it asks"), rows)
-    output.hint("Sizes: quick (at most 48 items), standard (240), full.")
+    output.table(("suite", "what it asks", *SIZES, "items from", "missing here"), rows)
+    output.hint(
+        "`tracemill suite show SUITE` shows the items; `tracemill evaluate MODEL --suite SUITE` asks."
+    )
 
 
 def show(
@@ -54,8 +61,12 @@ def show(
     as_json: AsJson = False,
 ) -> None:
     """Show the items of a suite: id, category, what is asked, what is right, source and hash."""
-    from tracemill.evaluate.report import turn_text
+    from tracemill.evaluate.guard.items import suite_digest
+    from tracemill.evaluate.report_items import turn_text
 
+    if which == "guard":
+        _show_items(which, size, suite_digest(size), _guard(size), as_json)
+        return
     found = _load(which, size, dataset, split)
     shown = [
         {
@@ -69,20 +80,62 @@ def show(
         }
         for item in found.items
     ]
+    _show_items(found.name, found.size, found.digest, shown, as_json)
+
+
+def _show_items(
+    name: str, size: Size, digest: str, shown: Sequence[Mapping[str, object]], as_json: bool
+) -> None:
     if as_json:
-        output.emit_json({"suite": found.name, "size": found.size, "hash": found.digest, "items": shown})
+        output.emit_json({"suite": name, "size": size, "hash": digest, "items": shown})
         return
     columns = ("id", "category", "asked", "expected", "hash")
     rows = [[_short(str(one[column])) for column in columns[:-1]] + [str(one["hash"])[:8]] for one in shown]
     output.table(columns, rows)
 
 
+def _guard(size: Size) -> list[dict[str, object]]:
+    """The items and texts of the guard."""
+    from tracemill.evaluate.guard.items import guard_items, passages
+
+    items: list[dict[str, object]] = [
+        {
+            "id": item.id,
+            "category": item.category,
+            "asked": item.ask,
+            "expected": " or ".join(item.right) or "(code that meets its checks)",
+            "tools": [],
+            "source": item.source,
+            "hash": item.digest,
+        }
+        for item in guard_items(size)
+    ]
+    return items + [
+        {
+            "id": text.id,
+            "category": f"text in {text.kind}",
+            "asked": text.text,
+            "expected": "(to be predicted)",
+            "tools": [],
+            "source": text.source,
+            "hash": text.digest,
+        }
+        for text in passages(size)
+    ]
+
+
 def check(
     which: Which, dataset: DatasetOption = None, split: SplitOption = "test", as_json: AsJson = False
 ) -> None:
-    """Check a suite: ids, tools and expected calls, regexes, scorers; says how much it can tell."""
+    """Check a suite: ids, tools and expected calls, regexes, scorers; says how much it can tell.
+
+    Of the guard it says whether this machine can hold in the code that models write.
+    """
     from tracemill.evaluate.verdict import foreseen
 
+    if which == "guard":
+        _check_guard(as_json)
+        return
     found = _load(which, "full", dataset, split)
     sessions = len({item.session_id for item in found.items})
     kinds = dict(Counter(item.kind for item in found.items))
@@ -107,6 +160,23 @@ def check(
     counts = Counter(item.category or "no category" for item in found.items)
     output.table(("category", "items"), counts.items())
     output.say(foreseen(sessions))
+
+
+def _check_guard(as_json: bool) -> None:
+    from tracemill.evaluate.guard.items import guard_items, suite_digest
+    from tracemill.evaluate.guard.run import runnable
+
+    asked, notes = runnable(guard_items("full"))
+    digest = suite_digest("full")
+    counts = dict(Counter(str(one["category"]) for one in _guard("full")))
+    if as_json:
+        output.emit_json({"suite": "guard", "hash": digest, "items": len(asked), "categories": counts,
+                          "left_out": notes})  # fmt: skip
+        return
+    output.say(f"guard: {len(asked)} items can be asked here, SHA-256 {digest[:16]}")
+    output.table(("category", "items"), counts.items())
+    for note in notes:
+        output.hint(note)
 
 
 def from_traces(
@@ -156,6 +226,10 @@ def _load(
     from tracemill.evaluate.suites import load_suite
 
     return load_suite(which, size, load(dataset) if dataset else None, split)
+
+
+def _size(sizes: Mapping[Size, int | None], size: Size) -> object:
+    return ("all" if sizes[size] is None else sizes[size]) if size in sizes else ""
 
 
 def _short(text: str, most: int = 60) -> str:
