@@ -151,20 +151,26 @@ def test_base64_of_a_secret_is_not_cleared_behind_an_escape() -> None:
         assert not LOOK.clears(json.dumps({"text": text}, ensure_ascii=False), is_json=True)
 
 
+MINTED = "pyd_ai_" + "0a1b2c3d" * 4
+
+
 @settings(max_examples=300)
-@given(TEXTS, st.lists(st.tuples(TEXTS, VALUES), max_size=3))
-def test_answers_with_calls_are_redacted_the_same_at_one_look(content: str, calls: list[Any]) -> None:
+@given(
+    st.sampled_from([ENVIRONMENT, {"A_TOKEN": "hunter2x-9"}, {"A_TOKEN": "1b2c3d0a1b2c3d0a"}]),
+    TEXTS,
+    st.lists(st.tuples(st.just(MINTED) | TEXTS, TEXTS, VALUES), max_size=3),
+)
+def test_answers_with_calls_are_redacted_the_same_at_one_look(
+    environment: dict[str, str], content: str, calls: list[Any]
+) -> None:
     message: Any = {
         "role": "assistant",
         "content": content,
-        "tool_calls": [
-            {"id": f"call_{n}", "name": name, "arguments": arguments}
-            for n, (name, arguments) in enumerate(calls)
-        ],
+        "tool_calls": [{"id": id, "name": name, "arguments": arguments} for id, name, arguments in calls],
     }
-    slow = Redactor(ENVIRONMENT)
+    slow = Redactor(environment)
     slow.detector.look = _Closely()  # pyright: ignore[reportAttributeAccessIssue]
-    assert Redactor(ENVIRONMENT).redact_message(message, "", spelled(message)[1]) == slow.redact_message(
+    assert Redactor(environment).redact_message(message, "", spelled(message)[1]) == slow.redact_message(
         message
     )
 

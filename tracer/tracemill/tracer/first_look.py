@@ -17,7 +17,15 @@ from tracemill.tracer.literals import Matches
 from tracemill.tracer.named_secrets import CONTEXT_HINTS
 from tracemill.tracer.personal_data import HOME_HINTS
 from tracemill.tracer.secret_names import WORDS
-from tracemill.tracer.secret_patterns import MINTED_FIELD, RUN, TEXT_HINTS, long_runs, may_be_token, tokens
+from tracemill.tracer.secret_patterns import (
+    IN_A_MINTED_ID,
+    MINTED_FIELD,
+    RUN,
+    TEXT_HINTS,
+    long_runs,
+    may_be_token,
+    tokens,
+)
 
 # The rest of such a context holds one of the words, or the @ of a URL with a password.
 _TOLD_OTHERWISE = ("://", ":\\/\\/", "--", "login ", "env ", "sshpass", "password '")
@@ -46,22 +54,26 @@ class FirstLook:
         known = "".join(f"|{re.escape(piece)}" for piece in sorted(pieces))
         self._anything = Matches(f"{_ANYWHERE}{known}|{RUN}")
         self._but_runs = Matches(_ANYWHERE + known)
-        self._run = Matches(RUN)
+        self._may_be_minted = any(map(IN_A_MINTED_ID.fullmatch, pieces))
+        """Whether a value could stand in an id that Pydantic AI makes."""
 
     def clears(self, text: str, *, is_json: bool = False) -> bool:
         """Whether nothing is to be found in a text, or in the value that JSON text of ours stands for."""
         if not is_json and "\\" in text and text[:1] in ("{", "[", '"'):
             return False
-        if not self._anything(text):
+        # Every answer has ids, which are long runs.
+        if not self._anything(text) or (is_json and self._clears_but_ids(text)):
             return True
         if self._but_runs(text):
             return False
-        # Hashes and the ids of calls are long runs too: of these only tokens and base64 count.
-        only_minted = is_json and not self._run(MINTED_FIELD.sub("", text))
-        runs = "" if only_minted else long_runs(text)
+        # Hashes and other ids are such runs too: of these only tokens and base64 count.
+        runs = long_runs(text)
         if not runs:
             return True
         if is_json and "\\" in text:
             # What follows an escape would be read as one with it.
             return not (may_be_token(runs) or may_be_encoded(runs))
         return not (may_be_token(runs) and any(tokens(text, runs))) and not any(encoded(text, runs))
+
+    def _clears_but_ids(self, text: str) -> bool:
+        return not self._may_be_minted and not self._anything(MINTED_FIELD.sub("", text))

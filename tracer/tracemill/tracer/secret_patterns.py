@@ -219,6 +219,8 @@ _MINTED = re.compile("pyd_ai_[0-9a-f]{32}")
 no text. Every answer is full of them."""
 MINTED_FIELD = re.compile(f'"id":"{_MINTED.pattern}"')
 """Such an id as it stands in the JSON of an answer."""
+IN_A_MINTED_ID = re.compile("[0-9a-fpyi_]*")
+"""What may stand in one."""
 _IN_A_RUN = re.compile(f"[{_RUN_CHARACTERS}]*")
 
 # A token starts where no word goes on, so that `task-...` never counts; but the `n` of a newline written as
