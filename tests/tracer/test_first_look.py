@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import uuid
 from typing import Any
 
 import pytest
@@ -141,6 +142,12 @@ def test_an_id_that_pydantic_ai_makes_is_no_token_and_no_base64_of_text(made: st
     assert not any(encoded(made, made))
     with pytest.raises(UnicodeDecodeError):
         base64.urlsafe_b64decode(made + "=").decode()
+
+
+@given(st.uuids())
+def test_an_id_that_a_program_makes_holds_nothing(made: uuid.UUID) -> None:
+    for written in (str(made), made.hex):
+        assert Detector(ENVIRONMENT).find(written) == []
 
 
 def test_base64_of_a_secret_is_not_cleared_behind_an_escape() -> None:

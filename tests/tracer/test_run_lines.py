@@ -104,10 +104,17 @@ def test_the_lines_of_calls_are_those_of_events(call: Call, verdict: Verdict) ->
 tokens = st.none() | st.integers(min_value=0)
 
 
-@given(st.none() | own_ids | texts, texts, texts)
-def test_the_line_of_a_run_is_that_of_its_event(parent_run_id: str | None, agent: str, model: str) -> None:
+@given(st.none() | own_ids | texts, texts, texts, st.sampled_from(("ok", "error")), st.none() | texts)
+def test_the_lines_of_a_run_are_those_of_its_events(
+    parent_run_id: str | None, agent: str, model: str, status: events.RunStatus, error: str | None
+) -> None:
+    def lines_of(lines: RunLines) -> None:
+        lines.run_start(parent_run_id, agent, model)
+        lines.run_end(status, error, 0.5)
+
     start = events.run_start(SESSION, RUN, parent_run_id=parent_run_id, agent=agent, model=model)
-    written_both_ways(lambda lines: lines.run_start(parent_run_id, agent, model), [start])
+    end = events.run_end(SESSION, RUN, status=status, error=error, latency_ms=0.5)
+    written_both_ways(lines_of, (start, end))
 
 
 @given(own_ids, texts, st.none() | own_ids, st.lists(own_ids, max_size=3), st.none() | own_ids)

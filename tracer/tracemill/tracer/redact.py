@@ -46,6 +46,8 @@ _ID_FIELDS = frozenset(("id", "previous"))
 _KINDS_OF_ROWS = frozenset(("dataset", "dataset_rows"))
 _OWN_IDS = re.compile("[0-9a-f]*")
 _OWN_LENGTH = frozenset((32,))
+_MADE_ID = re.compile("[0-9a-f]{32}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+"""An id as programs make them, ours and Pydantic AI among them: no token begins in it."""
 _PLAIN_ID = re.compile("[A-Za-z0-9_-]{1,64}")
 _SCHEMA_VALUES = frozenset(("default", "const", "enum", "example", "examples"))
 _TOLD_BY_NAME = frozenset(("password", "token", "url-password", "authorization", "option"))
@@ -467,7 +469,7 @@ def _are_our_own(ids: list[str]) -> bool:
 def _clean_id(id: str, detector: Detector, harmless: Harmless) -> str:
     if id in harmless.texts:
         return id
-    if _are_our_own([id]):
+    if _MADE_ID.fullmatch(id):
         return _other_id(id) if detector.is_variable(id) else id
     if not detector.look.clears(id) and detector.find(id):
         return _other_id(id)

@@ -56,6 +56,21 @@ class RunLines:
             f'"run_id":{quoted(self._run_id)},"parent_run_id":{parent},"agent":{named},"model":{name}',
         )
 
+    def run_end(self, status: events.RunStatus, error: str | None, latency_ms: float) -> None:
+        """The run is over."""
+        redactor = self._redactor()
+        if redactor is None or (why := redactor.cleared(error)) is None:
+            self._spool.write(
+                events.run_end(
+                    self._session_id, self._run_id, status=status, error=error, latency_ms=latency_ms
+                )
+            )
+            return
+        self._append(
+            "run_end",
+            f'"run_id":{quoted(self._run_id)},"status":"{status}","error":{why},"latency_ms":{latency_ms!r}',
+        )
+
     def request(
         self,
         request_id: str,

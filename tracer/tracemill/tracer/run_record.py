@@ -178,15 +178,7 @@ class RunRecord:
         self._write_end("error", why)
 
     def _write_end(self, status: events.RunStatus, error: str | None) -> None:
-        self._journal.spool.write(
-            events.run_end(
-                self.session_id,
-                self.run_id,
-                status=status,
-                error=error,
-                latency_ms=_milliseconds_since(self._started),
-            )
-        )
+        self._lines.run_end(status, error, _milliseconds_since(self._started))
 
     def _open_call(self, part: ToolCallPart) -> Call | None:
         first: Call | None = None
