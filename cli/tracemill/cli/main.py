@@ -29,6 +29,7 @@ from tracemill.cli.fuse import fuse
 from tracemill.cli.import_sessions import import_sessions
 from tracemill.cli.improve import improve
 from tracemill.cli.ingest import ingest
+from tracemill.cli.judge import judge
 from tracemill.cli.label import label
 from tracemill.cli.promote import promote, rollback
 from tracemill.cli.recipe import recipe
@@ -74,6 +75,7 @@ COMMANDS: list[tuple[str, Callable[..., Any], str, str]] = [
         "tracemill evaluate smollm2-135m --adapter ADAPTER --suite bfcl --size quick --report report.html",
     ),
     ("compare", compare, "Learn", "tracemill compare smollm2-135m ADAPTER --require better"),
+    ("judge", judge, "Learn", "tracemill judge smollm2-135m ADAPTER --by openai:gpt-5-mini --by human"),
     ("improve", improve, "Learn", "tracemill improve --model smollm2-135m --json"),
     ("promote", promote, "Use", "tracemill promote ~/.tracemill/adapters/NAME"),
     ("rollback", rollback, "Use", "tracemill rollback"),
