@@ -166,7 +166,7 @@ def editor_session(deps: object, spare: Spare) -> EditorSession | None:
 
     `spare` does the recorder's own work, so that a fault in it is nothing to the agent.
     """
-    return spare(_editor_session, deps, spare)
+    return None if deps is None else spare(_editor_session, deps, spare)
 
 
 def _editor_session(deps: object, spare: Spare) -> EditorSession | None:

@@ -7,11 +7,13 @@ got and what it really returned, to the run's record. Other capabilities may cha
 
 from __future__ import annotations
 
+import functools
 import time
 from abc import abstractmethod
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import pydantic_ai
 from pydantic_ai.capabilities import AbstractCapability
 
 from tracemill.tracer.inner_calls import Executing, enclosing_call
@@ -25,6 +27,9 @@ if TYPE_CHECKING:
     from tracemill.tracer.run_record import RunRecord
 
 T = TypeVar("T")
+
+_BEFORE_IS_INSIDE = not pydantic_ai.__version__.startswith("1.")
+"""Whether what stands around the execution of a call stands around its `before_` hooks, which come last."""
 
 
 class RecordedTools(AbstractCapability[Any]):
@@ -144,7 +149,7 @@ class RecordedTools(AbstractCapability[Any]):
                 call.refused = self._spare(refusal, error)
             raise
         if call is not None:
-            call.arguments = self._spare(self._arguments, part, arguments)
+            call.validated = functools.partial(self._spare, self._arguments, part, arguments)
         return arguments
 
     async def _executed(
@@ -157,7 +162,8 @@ class RecordedTools(AbstractCapability[Any]):
         call = None if run is None else self._spare(run.call_begins, part, enclosing_call(run))
         if run is None or call is None:
             return await handler(arguments)
-        call.arguments = self._spare(self._arguments, part, arguments)
+        if not _BEFORE_IS_INSIDE:
+            call.arguments = self._spare(self._arguments, part, arguments)
         started = time.perf_counter()
         try:
             with Executing(run, call, self._spare):

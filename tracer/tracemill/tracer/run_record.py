@@ -57,6 +57,8 @@ class RunRecord:
         self._started = time.perf_counter()
         self._lines = RunLines(journal.spool, session_id, run_id)
         self._calls: list[Call] = []
+        self._asked: dict[int, Call] = {}
+        """The calls of the last answer by the identity of their parts."""
         self.prepared = self.wrapped = False
         """Whether `before_model_request` came ahead of `wrap_model_request`, and whether the latter runs."""
         self.executing: list[Executing] = []
@@ -99,6 +101,7 @@ class RunRecord:
                 if part.part_kind == "tool-call" and part.tool_call_id not in early
             ]
             self._calls += asked
+            self._asked = {id(call.part): call for call in asked}
             self._lines.starts(asked)
             for call, verdict in native_calls(response, request_id):
                 self.call_starts(call)
@@ -146,6 +149,8 @@ class RunRecord:
             return
         self.call_starts(call)
         call.ended = True
+        if call.arguments is None and call.validated is not None:
+            call.arguments = call.validated()
         self._lines.end(call, verdict)
         if verdict.status == "deferred":
             # Whoever answers it makes it a call of its own, in this run or in a later one.
@@ -181,6 +186,9 @@ class RunRecord:
         self._lines.run_end(status, error, _milliseconds_since(self._started))
 
     def _open_call(self, part: ToolCallPart) -> Call | None:
+        asked = self._asked.get(id(part))
+        if asked is not None and asked.part is part and not (asked.ended or asked.executing):
+            return asked
         first: Call | None = None
         for call in self._calls:
             if call.part is not part and (first is not None or call.tool_call_id != part.tool_call_id):

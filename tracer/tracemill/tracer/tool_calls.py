@@ -9,7 +9,7 @@ answer tells.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
@@ -43,7 +43,9 @@ class Call:
     raw_arguments: Any
     call_id: str = field(default_factory=new_id)
     arguments: Any = None
-    """The validated arguments, once there are any."""
+    """The validated arguments as the tool gets them, once there are any."""
+    validated: Callable[[], Any] | None = field(default=None, repr=False, compare=False)
+    """Gives the validated arguments where the tool does not get any."""
     refused: Verdict | None = None
     """Validation failed; final only if nobody mends the arguments and runs the tool after all."""
     returned: Verdict | None = None
