@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from tracemill.curate.export import export
 from tracemill.curate.sources import SourceOptions
 from tracemill.curate.splits import SPLITS
 from tracemill.tracer.home import Home
+from tracemill.warehouse.batches import batches
 from tracemill.warehouse.ingest import ingest
 
 TALK = {"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello."}]}
@@ -329,7 +331,7 @@ def test_a_large_warehouse_is_read_in_batches(home: Home, monkeypatch: pytest.Mo
         record(home, f"s{number}", [*chat(f"p{number}"), user("more"), assistant("Done.")])
     ingest(home)
     whole = export(home)
-    monkeypatch.setattr(sources_module, "_WAREHOUSE_BATCH", 5)
+    monkeypatch.setattr(sources_module, "batches", partial(batches, size=5))
     told: list[tuple[str, int, int]] = []
     again = export(home, progress=lambda *step: told.append(step))
     assert again.reused

@@ -6,6 +6,7 @@ whether it stood there already.
 
 from __future__ import annotations
 
+import errno
 import filecmp
 import os
 import shutil
@@ -35,10 +36,17 @@ def publish(
         for name, data in about.items():
             _replace(folder / name, data)
     except OSError as error:
-        raise ExportError(
-            f"Cannot write {folder}: {error.strerror}; mend that or choose another {option}."
-        ) from error
+        mend = f"mend that or choose another {option}"
+        if is_full(error):
+            mend = "free some space on that disk, or set TRACEMILL_HOME to a larger one"
+        raise ExportError(f"Cannot write {folder}: {error.strerror or error}; {mend}.") from error
     return True
+
+
+def is_full(error: Exception) -> bool:
+    """Whether there was no room left to write, as Python says it, or as polars and DuckDB do."""
+    number = error.errno if isinstance(error, OSError) else None
+    return number in (errno.ENOSPC, errno.EDQUOT) or "No space left on device" in str(error)
 
 
 def _taken(folder: Path) -> bool:

@@ -15,8 +15,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import polars as pl
+
 from tracemill.curate.errors import ExportError
+from tracemill.curate.folder import is_full
 from tracemill.tracer.home import Home
+from tracemill.warehouse.errors import QueryError
 
 _PREFIX = "curate-"
 _NEW = 60
@@ -36,11 +40,12 @@ def scratch(home: Home) -> Generator[Path]:
             finally:
                 if lock is not None:
                     os.close(lock)
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+    except (OSError, pl.exceptions.PolarsError, QueryError) as error:
+        if not is_full(error):
             raise
+        place = getattr(error, "filename", None) or cache
         raise ExportError(
-            f"Cannot write to {cache}: {error.strerror or error}; conversations lie there while they are "
+            f"Cannot write to {place}: {os.strerror(errno.ENOSPC)}; conversations lie there while they are "
             "curated, so free some space or set TRACEMILL_HOME to a larger disk."
         ) from error
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -32,11 +31,14 @@ from tracemill.curate.chat_lines import (
 from tracemill.curate.conditions import meets, refused
 from tracemill.curate.errors import RecipeError
 from tracemill.curate.features.talk import Talk
+from tracemill.curate.folder import is_full
 from tracemill.curate.names import NAME, suggest
 from tracemill.curate.sieve import POSITIONS
-from tracemill.curate.told import told_of_turns
+from tracemill.curate.told import Told
 from tracemill.tracer.home import Home
+from tracemill.warehouse.batches import batches
 from tracemill.warehouse.errors import QueryError
+from tracemill.warehouse.read import conversations
 
 TEXTS = ("messages", "tools", "calls")
 SOURCE: Mapping[str, Any] = {
@@ -63,7 +65,6 @@ SOURCE: Mapping[str, Any] = {
 `disliked` hold a call that they scored below 0, the turns `cut_off` ended for want of tokens.
 """
 BATCH_ROWS = 1000
-_WAREHOUSE_BATCH = 20_000
 
 
 class SourceOptions(BaseModel, extra="forbid", strict=True, frozen=True):
@@ -184,7 +185,10 @@ def check(options: SourceOptions, home: Home, base: Path | None) -> None:
         _files(_path(options, base), options)
         select(options, pl.DataFrame(schema=SOURCE))
     elif home.snapshot.exists():
-        _recorded(home, options, "false")
+        try:
+            conversations(home, both(options.condition(), "false")).collect()
+        except QueryError as error:
+            raise _unasked(options, error) from error
 
 
 def read_chunk(chunk: Chunk) -> Iterator[Found | Fault]:
@@ -216,35 +220,27 @@ def _where(options: SourceOptions) -> str:
 
 
 def _warehouse(options: SourceOptions, home: Home) -> Iterator[Table]:
-    from tracemill.warehouse.read import query
-
-    total = query(home, "SELECT count(*) FROM requests").item()
-    bounds = _bounds(home, total)
-    places, turns = query(home, _PLACES), told_of_turns(home)
-    first = 1
-    for low, high in pairwise(bounds):
-        limits = [f"conversation_id >= {_text(low)}"] if low else []
-        limits += [f"conversation_id < {_text(high)}"] if high else []
-        rows = _recorded(home, options, both(*limits) or "true")
+    told, places, first = None, None, 1
+    for batch in batches(home):
+        told, places = told or Told.of(batch), batch.query(_PLACES) if places is None else places
+        try:
+            rows = batch.conversations(options.condition())
+        except QueryError as error:
+            if is_full(error):
+                raise
+            raise _unasked(options, error) from error
         rows = rows.join(places, on="session_id", how="left", maintain_order="left")
-        rows = rows.join(turns, on="conversation_id", how="left", maintain_order="left")
-        size = total // (len(bounds) - 1)
+        rows = rows.join(told.turns(batch), on="conversation_id", how="left", maintain_order="left")
         for at in range(0, rows.height, BATCH_ROWS):
             part = rows.slice(at, BATCH_ROWS)
-            done = size * part.height // max(rows.height, 1)
-            yield Table(options.title, part, first + at, "the warehouse", True, done, total)
+            done = batch.requests * part.height // rows.height
+            yield Table(options.title, part, first + at, "the warehouse", True, done, batch.total)
         first += rows.height
 
 
-def _recorded(home: Home, options: SourceOptions, limits: str) -> pl.DataFrame:
-    """The conversations of the warehouse that meet the condition of the source and `limits`."""
-    from tracemill.warehouse.read import conversations
-
-    try:
-        return conversations(home, both(options.condition(), limits)).collect()
-    except QueryError as error:
-        columns = [name for name in SOURCE if name not in _ADDED]
-        raise RecipeError(refused(_where(options), str(error), columns)) from error
+def _unasked(options: SourceOptions, error: QueryError) -> RecipeError:
+    columns = [name for name in SOURCE if name not in _ADDED]
+    return RecipeError(refused(_where(options), str(error), columns))
 
 
 _ADDED = ("project", "branch", "feedback", "disliked", "cut_off", "tools", "calls")
@@ -260,20 +256,6 @@ LEFT JOIN (
   WHERE f.target IN ('session', 'run') GROUP BY ALL
 ) AS f USING (session_id)
 """
-
-
-def _bounds(home: Home, requests: int) -> list[str | None]:
-    """Ids between which there are so many requests that their conversations fit in memory."""
-    from tracemill.warehouse.read import query
-
-    if requests <= _WAREHOUSE_BATCH:
-        return [None, None]
-    cuts = query(
-        home,
-        "SELECT request_id FROM (SELECT request_id, row_number() OVER (ORDER BY request_id) AS number "
-        f"FROM requests) WHERE number % {_WAREHOUSE_BATCH} = 0 ORDER BY request_id",
-    )
-    return [None, *cuts["request_id"], None]
 
 
 def _parquet(file: Path, options: SourceOptions) -> Iterator[Table]:

@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import duckdb
 
@@ -22,14 +22,17 @@ from tracemill.warehouse.writing import quoted
 if TYPE_CHECKING:
     import polars as pl
 
+_Result = TypeVar("_Result")
 # Types, or parts of types, that polars cannot take over from Arrow.
 _SHOWN_AS_TEXT = ("INTERVAL", "UNION", "VARIANT", "BIGNUM", "BIT")
 
+RECORDED = "traces.main."
+"""Stands before the name of a table or view to mean all that is recorded."""
 _CONVERSATIONS = """
 SELECT c.conversation_id, c.session_id, c.run_id, c.agent, c.source, c.task, c.category, c.split, c.outcome,
        c.started, c.messages, t.tools, coalesce(k.calls, '[]') AS calls
 FROM (
-  SELECT * FROM conversations WHERE complete AND ({where}
+  SELECT * FROM {place}conversations AS conversations WHERE complete AND ({where}
   )
 ) AS c
 JOIN toolsets AS t USING (toolset_id)
@@ -38,16 +41,17 @@ LEFT JOIN (
     {{'position': position, 'tool_call_id': tool_call_id, 'tool': tool, 'status': status}}
     ORDER BY position, number
   )) AS calls
-  FROM conversation_calls GROUP BY conversation_id
+  FROM {place}conversation_calls GROUP BY conversation_id
 ) AS k USING (conversation_id)
 ORDER BY c.started, c.ended, c.conversation_id
 """
 
 
-def connect(home: Home) -> duckdb.DuckDBPyConnection:
+def connect(home: Home, memory: str | None = None) -> duckdb.DuckDBPyConnection:
     """A locked-down connection to the snapshot as it is now; close it after use.
 
-    Later snapshots do not reach it: it keeps the file it opened. WarehouseError where there is none yet.
+    Later snapshots do not reach it: it keeps the file it opened. `memory` bounds what it holds ("2GB"); what
+    is more goes to a file. WarehouseError where there is no snapshot yet.
     """
     if not home.snapshot.exists():
         raise WarehouseError(
@@ -68,6 +72,7 @@ def connect(home: Home) -> duckdb.DuckDBPyConnection:
         "enable_progress_bar = false",  # it goes to standard output
         "python_enable_replacements = false",  # else a query could read our own variables
         f"temp_directory = '{quoted(home.root / f'spill-{os.getpid()}')}'",
+        *([f"memory_limit = '{memory}'"] if memory else []),
         "autoload_known_extensions = false",
         "autoinstall_known_extensions = false",
         "enable_external_access = false",
@@ -79,8 +84,13 @@ def connect(home: Home) -> duckdb.DuckDBPyConnection:
 
 def query(home: Home, sql: str) -> pl.DataFrame:
     """The rows of one SELECT (or DESCRIBE, SHOW, SUMMARIZE); QueryError says why there are none."""
-    with _asked(home) as connection:
-        return _interruptible(connection, lambda: _rows(connection, sql))
+    with asked(home) as connection:
+        return frame(connection, sql)
+
+
+def frame(connection: duckdb.DuckDBPyConnection, sql: str) -> pl.DataFrame:
+    """The same, asked of a connection that is open (`asked`)."""
+    return interruptible(connection, lambda: _rows(connection, sql))
 
 
 def _rows(connection: duckdb.DuckDBPyConnection, sql: str) -> pl.DataFrame:
@@ -92,7 +102,7 @@ def _rows(connection: duckdb.DuckDBPyConnection, sql: str) -> pl.DataFrame:
     return pl.DataFrame(_Stream(relation.select(", ".join(columns)).__arrow_c_stream__()))
 
 
-def _interruptible(connection: duckdb.DuckDBPyConnection, work: Callable[[], pl.DataFrame]) -> pl.DataFrame:
+def interruptible(connection: duckdb.DuckDBPyConnection, work: Callable[[], _Result]) -> _Result:
     """The result of `work`, which Ctrl-C ends; DuckDB alone looks for one between its tasks, often never."""
     with ThreadPoolExecutor(max_workers=1) as pool:
         asked = pool.submit(work)
@@ -126,23 +136,36 @@ def conversations(home: Home, where: str | None = None) -> pl.LazyFrame:
     started (UTC), messages (JSON list, the final response included), tools (JSON list), calls (JSON list of
     {position, tool_call_id, tool, status}; the status is `unknown` where a call was never executed).
     """
-    return query(home, _CONVERSATIONS.format(where=where or "true")).lazy()
+    return query(home, conversations_sql(where)).lazy()
+
+
+def conversations_sql(where: str | None = None, place: str = RECORDED) -> str:
+    """The question that `conversations` asks; `place` stands before the names of the views."""
+    return _CONVERSATIONS.format(where=where or "true", place=place)
 
 
 @contextmanager
-def _asked(home: Home) -> Generator[duckdb.DuckDBPyConnection]:
-    """A connection for one question, whose failures are one line each."""
-    connection = connect(home)
+def asked(home: Home, memory: str | None = None) -> Generator[duckdb.DuckDBPyConnection]:
+    """A connection for questions, whose failures are one line each; see `connect`."""
+    connection = connect(home, memory)
     try:
-        yield connection
+        with in_words():
+            yield connection
+    finally:
+        connection.close()
+
+
+@contextmanager
+def in_words() -> Generator[None]:
+    """What DuckDB refuses or fails at within, as QueryErrors of one line."""
+    try:
+        yield
     except duckdb.PermissionException as error:
         raise QueryError(
             f"Refused: {_one_line(error)}; queries read the warehouse and nothing else."
         ) from error
     except duckdb.Error as error:
         raise QueryError(f"The query failed: {_one_line(error)}") from error
-    finally:
-        connection.close()
 
 
 def _single(connection: duckdb.DuckDBPyConnection, sql: str) -> str:
