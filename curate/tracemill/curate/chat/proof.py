@@ -100,16 +100,26 @@ def _nothing_left_out(chat: Chat, messages: Sequence[Message], tools: Sequence[T
                 f"The chat template does not render the tool {tool['name']!r}; it knows no tools: "
                 "give the model a chat_template.jinja that does."
             )
+    names = {call["name"] for message in messages for call in message.get("tool_calls", [])}
+    missing = {name for name in names if name not in text}
+    place = 0
     for message in messages:
-        if not _stands(message, text):
+        found = _place(message, text, place)
+        if found < 0:
             raise ProofError(f"The chat template leaves out or changes a {message['role']} message.")
-        if any(call["name"] not in text for call in message.get("tool_calls", [])):
+        place = found
+        if any(call["name"] in missing for call in message.get("tool_calls", [])):
             raise ProofError("The chat template leaves out an earlier tool call.")
 
 
-def _stands(message: Message, text: str) -> bool:
-    """Whether a message stands in the text of a prompt: as it is, or as JSON text, as some write results."""
+def _place(message: Message, text: str, before: int) -> int:
+    """Where a message stands in a prompt, as it is or as JSON text, as some write results; -1 for nowhere.
+
+    It is looked for behind the place of the one `before` it first, for there it is in most templates.
+    """
     content = message["content"].strip()
     if message["role"] == "assistant":  # reasoning models drop what was thought before an earlier answer
         content = content.rpartition(THOUGHT)[2].strip()
-    return content in text or json.dumps(content, ensure_ascii=False)[1:-1] in text
+    forms = (content, json.dumps(content, ensure_ascii=False)[1:-1])
+    places = (text.find(form, start) for start in (before, 0) for form in forms)
+    return next((place for place in places if place >= 0), -1)

@@ -13,9 +13,13 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from tracemill.curate.chat.prefixes import keeps_prefixes
+from tracemill.curate.chat.prompts import prompt_ends
 from tracemill.curate.chat.template import Chat
 from tracemill.curate.errors import ProofError
 from tracemill.tracer.messages import Message, Tool
+
+MANY = 16
+"""Turns from which on their prompts are not written one by one, where that shows the same."""
 
 
 @dataclass(frozen=True)
@@ -43,18 +47,33 @@ def _session(
 ) -> Rendered | None:
     """One sequence for all turns; None where this conversation has a prompt that is not how it begins."""
     whole = render_turn(chat, messages, tools, positions[-1])
+    starts = _starts(chat, messages, tools, positions, whole)
     spans: list[tuple[int, int]] = []
-    for position in positions[:-1]:
-        start = len(prompt := chat.prompt(messages[:position], tools))
-        if whole.tokens[:start] != prompt:
-            return None
+    for start in starts or ():
         end = _stop(chat, whole.tokens, start)
         if end is None or (spans and start < spans[-1][1]):
             return None
         spans.append((start, end))
-    if spans[-1][1] > whole.spans[0][0]:
+    if starts is None or spans[-1][1] > whole.spans[0][0]:
         return None
     return Rendered(whole.tokens, (*spans, *whole.spans))
+
+
+def _starts(
+    chat: Chat, messages: Sequence[Message], tools: Sequence[Tool], positions: Sequence[int], whole: Rendered
+) -> list[int] | None:
+    """Where the turns before the last begin in `whole`; None where a prompt is not how it begins."""
+    if len(positions) > MANY:
+        found = prompt_ends(chat, messages, tools, positions, whole.tokens[: whole.spans[0][0]])
+        if found is not None:
+            return found
+    starts: list[int] = []
+    for position in positions[:-1]:
+        prompt = chat.prompt(messages[:position], tools)
+        if whole.tokens[: len(prompt)] != prompt:
+            return None
+        starts.append(len(prompt))
+    return starts
 
 
 def render_turn(chat: Chat, messages: Sequence[Message], tools: Sequence[Tool], position: int) -> Rendered:

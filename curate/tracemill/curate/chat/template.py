@@ -102,8 +102,8 @@ class Chat:
 
         try:
             return self.tokenizer.apply_chat_template(
-                [_served(message) for message in messages],
-                tools=[{"type": "function", "function": _offered(tool)} for tool in tools] or None,
+                [served(message) for message in messages],
+                tools=toolset(tools),
                 add_generation_prompt=add_generation_prompt,
                 tokenize=tokenize,
             )
@@ -128,17 +128,22 @@ class Chat:
         )
 
 
+def toolset(tools: Sequence[Tool]) -> list[dict[str, Any]] | None:
+    """The tools as a template gets them; None where none are offered."""
+    return [{"type": "function", "function": _offered(tool)} for tool in tools] or None
+
+
 def _offered(tool: Tool) -> dict[str, Any]:
     """A tool with its keys in one order: a template writes them as they come."""
     parameters = tool.get("parameters") or {"type": "object", "properties": {}}
     return {"name": tool["name"], "description": tool.get("description") or "", "parameters": parameters}
 
 
-def _served(message: Message) -> dict[str, Any]:
+def served(message: Message) -> dict[str, Any]:
     """A neutral message as `mlx_lm.server` hands it to the template: OpenAI's form, arguments as objects."""
-    served: dict[str, Any] = {"role": message["role"], "content": message["content"]}
+    made: dict[str, Any] = {"role": message["role"], "content": message["content"]}
     if calls := message.get("tool_calls"):
-        served["tool_calls"] = [
+        made["tool_calls"] = [
             {
                 "id": call["id"],
                 "type": "function",
@@ -147,7 +152,7 @@ def _served(message: Message) -> dict[str, Any]:
             for call in calls
         ]
     plain = cast(dict[str, Any], message)
-    return served | {key: plain[key] for key in ("tool_call_id", "name") if key in plain}
+    return made | {key: plain[key] for key in ("tool_call_id", "name") if key in plain}
 
 
 def _object(arguments: dict[str, Any] | str) -> object:
