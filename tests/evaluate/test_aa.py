@@ -30,3 +30,13 @@ def test_200_comparisons_of_twins_and_of_what_is_planted(shared_data: Path) -> N
         assert found["better"] + found["worse"] <= 10
     assert words(lambda rng: aa.planted(trials, rng, 1))["better"] >= 145
     assert words(lambda rng: aa.planted(trials, rng, -1))["worse"] >= 145
+
+
+def test_a_planted_loss_of_the_guard_always_blocks_promotion(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(aa, "TIMES", 25)
+    shares = {
+        what: [share.strip() for share in aa.guard_row("quick", what, change).split("|")[3:-1]]
+        for what, change in aa.CHANGES.items()
+    }
+    assert shares["the same twice"] == ["100.0%", "0.0%", "100.0%", "100.0%"]
+    assert shares["planted loss in one category"] == ["0.0%", "100.0%", "0.0%", "0.0%"]
