@@ -51,6 +51,25 @@ def by_id(record: Any) -> dict[str, dict[str, Any]]:
     return {call["tool_call_id"]: call for call in record.tool_calls()}
 
 
+def test_an_answer_and_all_that_it_asks_for_are_on_disk_before_a_tool_runs(
+    witness: Witness, recorded: Recording
+) -> None:
+    agent = agent_of(witness, [ToolCallPart("look", {"n": n}, f"c{n}") for n in range(3)], DONE)
+    seen: list[tuple[int, list[str], list[int]]] = []
+
+    @agent.tool_plain
+    async def look(n: int) -> str:
+        record = recorded()
+        started = [call["tool_call_id"] for call in record.tool_calls()]
+        ended = [call["result"] for call in record.tool_calls() if call["status"] == "ok"]
+        seen.append((len(record.of("response")), started, ended))
+        return f"saw {n}"
+
+    run(agent)
+    # Each result is on disk before the next tool runs, too.
+    assert seen == [(1, ["c0", "c1", "c2"], [f"saw {n}" for n in range(done)]) for done in range(3)]
+
+
 def test_parallel_calls_keep_their_results_apart(witness: Witness, recorded: Recording) -> None:
     agent = agent_of(witness, [ToolCallPart("wait", {"n": n}, f"c{n}") for n in range(5)], DONE)
     together: list[int] = []

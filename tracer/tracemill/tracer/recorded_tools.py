@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import time
 from abc import abstractmethod
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import pydantic_ai
@@ -20,6 +20,8 @@ from tracemill.tracer.inner_calls import Executing, enclosing_call
 from tracemill.tracer.tool_calls import Call, Verdict, failure, named, refusal
 
 if TYPE_CHECKING:
+    from types import CoroutineType
+
     from pydantic_ai.messages import ToolCallPart
     from pydantic_ai.output import OutputContext
     from pydantic_ai.tools import RunContext, ToolDefinition
@@ -55,7 +57,7 @@ class RecordedTools(AbstractCapability[Any]):
         tool_def: ToolDefinition,  # noqa: ARG002 (the hook's signature)
         args: str | dict[str, Any],
         handler: Callable[[str | dict[str, Any]], Awaitable[dict[str, Any]]],
-    ) -> Coroutine[Any, Any, dict[str, Any]]:
+    ) -> CoroutineType[Any, Any, dict[str, Any]]:
         """Record that a tool is called, and whether its arguments fit."""
         return self._validated(self._run(ctx), call, handler, args)
 
@@ -67,7 +69,7 @@ class RecordedTools(AbstractCapability[Any]):
         tool_def: ToolDefinition,  # noqa: ARG002 (the hook's signature)
         args: dict[str, Any],
         handler: Callable[[dict[str, Any]], Awaitable[Any]],
-    ) -> Coroutine[Any, Any, Any]:
+    ) -> CoroutineType[Any, Any, Any]:
         """Record that a tool is executed, and what it raised."""
         return self._executed(self._run(ctx), call, handler, args)
 
