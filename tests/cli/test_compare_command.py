@@ -11,10 +11,16 @@ import pytest
 
 from tracemill.cli.main import main
 from tracemill.curate.chat.codec import Call, encode
+from tracemill.evaluate.guard.items import guard_items, passages
+from tracemill.evaluate.guard.recall import remember_guard
+from tracemill.evaluate.guard.run import marked
+from tracemill.evaluate.guard.text import TextResult
 from tracemill.evaluate.items import Item, exactly
-from tracemill.evaluate.results import Header, stored_item, write_results
+from tracemill.evaluate.results import Header, read_results, stored_item, write_results
 from tracemill.evaluate.scoring import score
 from tracemill.tracer.home import Home
+from tracemill.train.adapter import Adapter
+from tracemill.train.base import BaseModel
 
 RIGHT, WRONG = encode("", [Call("now", {})]), "It is\x1b[2J noon."
 
@@ -94,3 +100,29 @@ def test_what_cannot_be_compared_is_one_sentence(
     assert run(monkeypatch, str(files["base"]), "good") == 1
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert line.startswith("error: ") and "of version 0, and this is version 1: evaluate again" in line
+
+
+def test_what_both_were_asked_of_general_ability_is_a_part_of_the_verdict(
+    home: Home,
+    files: dict[str, Path],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    base = BaseModel("smollm2-135m", home.models, "b")
+    adapter = Adapter(home.adapters / "good", {"weights_sha256": "w"})
+    for name, weights in (("good", "w"), ("same", "x")):
+        stored = read_results(files[name])
+        write_results(home, replace(stored.header, adapter_sha256=weights), stored.items)
+    texts = [TextResult(text.id, text.kind, text.digest, 9, 2.0) for text in passages("quick")]
+    words = {item.id: item.right[0] if item.right else "" for item in guard_items("quick")}
+    remember_guard(home, marked("quick", words, texts), base, None)
+    remember_guard(home, marked("quick", dict.fromkeys(words, "No."), texts), base, adapter)
+    assert run(monkeypatch, "smollm2-135m", "good", "--require", "better") == 1
+    shown = capsys.readouterr()
+    assert "lost: General ability fell by more than 10: direct answers" in shown.out
+    assert shown.out.rstrip().splitlines()[-1].startswith("not better: General ability fell")
+    assert run(monkeypatch, "smollm2-135m", "good", "--json") == 0
+    (told,) = json.loads(capsys.readouterr().out)["comparisons"]
+    assert told["guard"]["kept"] is False
+    assert run(monkeypatch, "smollm2-135m", "same") == 0
+    assert "General ability was not compared" in capsys.readouterr().err

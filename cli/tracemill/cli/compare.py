@@ -35,14 +35,16 @@ def compare(
 ) -> None:
     """Compare stored evaluations of B (and C...) with those of A, item by item, and say which is better.
 
-    Only items that both have are compared. Of several, p values are corrected (Holm).
+    Only items that both have are compared. Of several, p values are corrected (Holm). Where both were asked
+    the guard (`tracemill evaluate MODEL --suite guard`), what was lost of it is a part of the verdict.
     """
     if len(models) < 2:
         raise typer.BadParameter("name at least two: the first is what the others are compared with.")
-    from tracemill.evaluate.stored_comparison import compare_stored, find_evaluations
+    from tracemill.evaluate.stored_comparison import compare_stored, find_evaluations, with_guards
     from tracemill.tracer.home import Home
 
-    found = compare_stored(find_evaluations(Home.find(), models, suite))
+    home = Home.find()
+    found = with_guards(home, compare_stored(find_evaluations(home, models, suite)))
     if as_json:
         output.emit_json({"comparisons": [_plain(one) for one in found]})
     else:
@@ -56,6 +58,7 @@ def compare(
 
 def _show(versus: Versus, flips: int) -> None:
     from tracemill.cli.evaluate import show_groups
+    from tracemill.cli.guarded import show_verdict
 
     before, after = versus.before, versus.after
     output.say(f"{after.name} against {before.name}", style="bold")
@@ -77,6 +80,13 @@ def _show(versus: Versus, flips: int) -> None:
         output.say(f"asked: {output.one_line(one.asked)[:500]}")
         output.say(f"expected: {output.one_line(one.expected)[:500]}")
         output.columns((before.name, after.name), _side_by_side(one.text, other.text))
+    if versus.guard:
+        show_verdict(versus.guard.base.size, versus.guard.verdict)
+    else:
+        output.hint(
+            "General ability was not compared; ask both: "
+            "`tracemill evaluate BASE --adapter ADAPTER --suite guard`."
+        )
     output.say(f"{versus.comparison.verdict.word}: {versus.comparison.verdict.reason}", style="bold")
 
 
@@ -98,6 +108,7 @@ def _plain(versus: Versus) -> dict[str, Any]:
         "shared": versus.shared,
         "left_out": list(versus.left_out),
         "comparison": asdict(versus.comparison),
+        "guard": asdict(versus.guard.verdict) if versus.guard else None,
         "flips": [
             {
                 "id": one.id,

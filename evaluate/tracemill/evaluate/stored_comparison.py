@@ -2,21 +2,25 @@
 
 In: result files. Out: for each model but the first a `Versus`: the comparison on the items that both have,
 how many were left out, and every item that is right with only one of the two. Items are the same where id and
-hash are.
+hash are. Where the warehouse has the guard of both models, it is a part of the verdict (`with_guards`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tracemill.evaluate.comparison import Comparison, compare, corrected
+from tracemill.evaluate.comparison import Comparison, compare, corrected, guarded
 from tracemill.evaluate.errors import EvaluationError
+from tracemill.evaluate.guard.recall import guard_identity, remembered_guard
+from tracemill.evaluate.guard.verdict import GuardComparison, compare_guard
 from tracemill.evaluate.holdout import ItemResult
 from tracemill.evaluate.items import Item
 from tracemill.evaluate.results import Header, Stored, StoredItem, headers, read_results
+from tracemill.evaluate.suites.suite import SIZES
 from tracemill.tracer.home import Home
+from tracemill.warehouse.read import query
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,7 @@ class Versus:
     left_out: tuple[int, int]
     comparison: Comparison
     flips: list[tuple[StoredItem, StoredItem]]
+    guard: GuardComparison | None = None
 
 
 def compare_stored(evaluations: Sequence[Stored]) -> list[Versus]:
@@ -54,6 +59,30 @@ def compare_stored(evaluations: Sequence[Stored]) -> list[Versus]:
         )
         for other, some, comparison in zip(others, pairs, comparisons, strict=True)
     ]
+
+
+def with_guards(home: Home, found: Sequence[Versus]) -> list[Versus]:
+    """The same with the guard in each verdict where both models were asked it at one size, the largest."""
+    guards = [_stored_guard(home, one.before, one.after) for one in found]
+    return [
+        replace(one, guard=guard, comparison=guarded(one.comparison, guard.verdict)) if guard else one
+        for one, guard in zip(found, guards, strict=True)
+    ]
+
+
+def _stored_guard(home: Home, before: Header, after: Header) -> GuardComparison | None:
+    if not home.snapshot.exists():
+        return None
+    found = query(home, "SELECT evaluation_id FROM evaluations WHERE suite LIKE 'guard/%'")
+    known = {name for (name,) in found.rows()}
+    for size in reversed(SIZES):
+        names = [guard_identity(size, one.base_sha256, one.adapter_sha256) for one in (before, after)]
+        if not known.issuperset(names):
+            continue
+        results = [remembered_guard(home, name, size) for name in names]
+        if results[0] and results[1]:
+            return compare_guard(results[0], results[1])
+    return None
 
 
 def find_evaluations(home: Home, names: Sequence[str], suite: str | None = None) -> list[Stored]:
