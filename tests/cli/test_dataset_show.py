@@ -80,14 +80,36 @@ ROWS: dict[str, tuple[dict[str, Any], str]] = {
 }
 
 
-def test_a_row_with_a_secret_is_shown_with_a_warning(home: Home, tmp_path: Path, tracemill: Run) -> None:
+def test_a_secret_is_masked_unless_the_row_is_asked_for_raw(
+    home: Home, tmp_path: Path, tracemill: Run
+) -> None:
     key = "ghp_" + string.ascii_lowercase + string.digits
-    rows = [{"messages": [user(text), assistant("Yes.")]} for text in (f"Is {key} mine?", "Mail a@b.org")]
+    rows: list[dict[str, Any]] = [
+        {"id": key, "messages": [user(f"Is {key} mine?"), assistant(f"{key}, yes.")], "note": f"of {key}"},
+        {"messages": [user("Mail a@b.org"), assistant("Yes.")]},
+        {"prompt": [user("a")], "chosen": [assistant("Yes.")], "rejected": [assistant(f"Use {key}.")]},
+    ]
     (tmp_path / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    clean = "[REDACTED:github-token:1]"
     ended = tracemill("dataset", "show", "train:1", str(tmp_path), "--json")
-    assert json.loads(ended.out)["row"] == rows[0]
-    assert "looks like a secret (github-token)" in ended.err and key not in ended.err
-    assert tracemill("dataset", "show", "train:2", str(tmp_path)).err == ""
+    assert json.loads(ended.out)["row"] == {
+        "id": key,
+        "messages": [user(f"Is {clean} mine?"), assistant(f"{clean}, yes.")],
+        "note": f"of {clean}",
+    }
+    assert "a secret (github-token), masked here; --raw shows" in ended.err and key not in ended.err
+    for row in ("train:1", "train:3"):
+        masked = tracemill("dataset", "show", row, str(tmp_path))
+        assert clean in masked.out and key not in masked.out.partition("\n")[2]
+        raw = tracemill("dataset", "show", row, str(tmp_path), "--raw")
+        assert key in raw.out.partition("\n")[2] and clean not in raw.out
+        assert "so mind where you paste it" in raw.err
+    assert (
+        json.loads(tracemill("dataset", "show", "train:1", str(tmp_path), "--raw", "--json").out)["row"]
+        == rows[0]
+    )
+    ended = tracemill("dataset", "show", "train:2", str(tmp_path))
+    assert ended.err == "" and "a@b.org" in ended.out
 
 
 @pytest.mark.parametrize("kind", ROWS)

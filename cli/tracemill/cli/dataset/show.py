@@ -25,20 +25,25 @@ def show(
             help="Base model whose chat template renders it: shows the very tokens, and which are learned."
         ),
     ] = None,
+    raw: Annotated[
+        bool, typer.Option("--raw", help="Show secrets too, which are placeholders otherwise.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Read one row like a conversation; assistant turns that are learned are green.
 
-    A row is named by its id, or by split and line: train:12.
+    A row is named by its id, or by split and line: train:12. What looks like a secret is masked.
     """
     from tracemill.curate.datasets.finding import find_row, opened
-    from tracemill.curate.datasets.showing import pieces
+    from tracemill.curate.datasets.showing import pieces, without_secrets
     from tracemill.curate.datasets.showing import show as read
     from tracemill.tracer.home import Home
 
     home = Home.find()
     found = opened(data, home, pairs=True)
-    shown = read(find_row(found, row), found.folder)
+    whole = read(find_row(found, row), found.folder)
+    clean, kinds = without_secrets(whole)
+    shown = whole if raw else clean
     sequences: list[list[Piece]] | None = None
     if model is not None:
         from tracemill.curate.chat.template import Chat
@@ -46,7 +51,8 @@ def show(
 
         with output.progress() as progress:
             sequences = pieces(shown, Chat.load(resolve(model, home, progress).path))
-    _warn(shown)
+    if kinds:
+        _warn(kinds, raw, model)
     if as_json:
         output.emit_json(_object(shown, sequences))
         return
@@ -57,16 +63,16 @@ def show(
         _tokens(sequences)
 
 
-def _warn(shown: Shown) -> None:
-    """Say that the row holds a secret, for it is shown as it stands in the file."""
-    from tracemill.curate.features.leftovers import PERSONAL, secrets
-
-    kinds = [kind for kind in secrets(shown.talk) or [] if kind not in PERSONAL]
-    if kinds:
-        output.hint(
-            f"The row holds what looks like a secret ({', '.join(kinds)}), so mind where you paste it; the "
-            "recipe step [steps.secrets] drops such rows."
-        )
+def _warn(kinds: list[str], raw: bool, model: str | None) -> None:
+    """Say that the row holds a secret, and what became of it here."""
+    shown = "so mind where you paste it"
+    if not raw:
+        tokens = ", as are the tokens" if model else ""
+        shown = f"masked here{tokens}; --raw shows the row as it stands in the file"
+    output.hint(
+        f"The row holds what looks like a secret ({', '.join(kinds)}), {shown}; the recipe step "
+        "[steps.secrets] drops such rows."
+    )
 
 
 def _object(shown: Shown, sequences: list[list[Piece]] | None) -> dict[str, Any]:

@@ -7,7 +7,7 @@ that are learned and pieces that are not.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, cast
@@ -21,6 +21,7 @@ from tracemill.curate.chat_lines import Fault
 from tracemill.curate.datasets.finding import Placed, manifest_of
 from tracemill.curate.datasets.reading import read_row
 from tracemill.curate.errors import DatasetError
+from tracemill.curate.features.leftovers import PERSONAL, masked, masked_value, secrets
 from tracemill.curate.features.talk import Talk
 from tracemill.curate.manifest import listed
 from tracemill.curate.names import conversation_of
@@ -69,6 +70,28 @@ def show(placed: Placed, folder: Path) -> Shown:
             at: step for step, positions in told.select("step", "positions").iter_rows() for at in positions
         }
     return Shown(placed, talk, learned(talk, bool(rejected)), origin, put_out, rejected)
+
+
+def without_secrets(shown: Shown) -> tuple[Shown, list[str]]:
+    """The row with a placeholder for each secret and all that is personal, and the kinds of secrets.
+
+    A row without secrets is given back as it is. Ids stay, for they name the row.
+    """
+    told = replace(shown.talk, messages=[*shown.talk.messages, *shown.rejected])
+    row, found = masked_value(shown.placed.row)
+    kinds = sorted({*found, *(secrets(told) or ())} - {*PERSONAL})
+    if not kinds:
+        return shown, []
+    messages = masked(told).messages
+    ids = {key: value for key, value in shown.placed.row.items() if key in ("id", "session_id")}
+    row = {**row, **ids}
+    clean = replace(
+        shown,
+        placed=replace(shown.placed, row=row),
+        talk=replace(shown.talk, messages=messages[: len(shown.talk.messages)]),
+        rejected=messages[len(shown.talk.messages) :],
+    )
+    return clean, kinds
 
 
 def learned(talk: Talk, pair: bool = False) -> list[int]:

@@ -1,18 +1,19 @@
 """Secrets that are still in a conversation: what the recorder would have redacted, but others recorded.
 
-In: a `Talk`. Out: the kinds of what is found, never the thing itself. Only the text counts, not this
-process's environment, so the same conversations give the same data set on every machine.
+In: a `Talk`. Out: the kinds of what is found, never the thing itself, or the same `Talk` without it. Only the
+text counts, not this process's environment: the same conversations give the same data set on every machine.
 """
 
 from __future__ import annotations
 
 import re
 from collections import Counter
+from dataclasses import replace
 from functools import lru_cache
 from itertools import count
+from typing import Any
 
 from tracemill.curate.features.talk import Talk
-from tracemill.tracer.messages import Message
 from tracemill.tracer.redact import Redactor
 
 _PLACEHOLDER = re.compile(r"\[REDACTED:([a-z0-9-]+):[0-9]+\]")
@@ -33,8 +34,20 @@ def secrets(talk: Talk) -> list[str] | None:
     return sorted(found) or None
 
 
-def _kinds(message: Message) -> Counter[str]:
-    return Counter(_PLACEHOLDER.findall(str(message)))
+def masked(talk: Talk) -> Talk:
+    """The conversation as the recorder would have written it, each secret a numbered placeholder."""
+    session = _redactor().session(f"{next(_numbers)}")
+    return replace(talk, messages=[session.redact_message(message) for message in talk.messages])
+
+
+def masked_value(value: Any) -> tuple[Any, set[str]]:
+    """The same for any JSON value, and the kinds of what is no longer in it."""
+    clean = _redactor().session(f"{next(_numbers)}").redact(value)
+    return clean, set(_kinds(clean) - _kinds(value))
+
+
+def _kinds(value: object) -> Counter[str]:
+    return Counter(_PLACEHOLDER.findall(str(value)))
 
 
 _numbers = count()
