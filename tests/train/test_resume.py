@@ -133,6 +133,25 @@ def test_fresh_starts_anew_and_replaces_what_was_made(home: Home, work: Path) ->
     )
 
 
+def test_the_base_is_judged_once_for_runs_that_begin_alike(home: Home, work: Path) -> None:
+    from tracemill.train.choice import Judged
+
+    asked: list[Judged] = []
+
+    def judge(model: Any, chat: Any) -> Judged:
+        asked.append(Judged(len(asked) / 10, 3, {"text": 0.5}))
+        return asked[-1]
+
+    guarded = replace(FEW, guard_loss=0.1, every=8)
+    first = tune(home, work, guarded, judge=judge)
+    assert len(asked) == 2, "before the first step and after the last"
+    other = tune(home, work, replace(guarded, seed=1), judge=judge)
+    assert len(asked) == 3
+    assert other.adapter.card["before"] == first.adapter.card["before"]
+    tune(home, work, replace(guarded, seed=1), judge=judge, fresh=True)
+    assert len(asked) == 5, "anew is anew"
+
+
 def test_ctrl_c_saves_and_says_how_to_go_on(home: Home, work: Path) -> None:
     from tracemill.train.choice import Judged
 

@@ -20,6 +20,7 @@ from tracemill.cli import knobs, output
 if TYPE_CHECKING:
     from tracemill.curate.dataset import Dataset
     from tracemill.tracer.home import Home
+    from tracemill.train.adapter import Adapter
     from tracemill.train.base import BaseModel
     from tracemill.train.finetune import Finetuned
     from tracemill.train.sweep import Point, Ran, Sweep
@@ -44,11 +45,11 @@ def sweep(
     reused, and one that was stopped or killed goes on: give the same command again.
     """
     from tracemill.cli.loop import fast_blas
+    from tracemill.cli.tuning import begin
     from tracemill.curate.chat.template import Chat
     from tracemill.curate.dataset import load
     from tracemill.evaluate.holdout import check_rows
     from tracemill.tracer.home import Home
-    from tracemill.train.base import resolve
     from tracemill.train.errors import TrainError
     from tracemill.train.sweep import ranked, read_sweep
     from tracemill.train.sweep_search import library, search
@@ -65,7 +66,7 @@ def sweep(
     made: list[Finetuned] = []
     points: list[Point] = []
     with output.progress() as progress:
-        base = resolve(plan.shared.get("model", knobs.MODEL), home, progress)
+        base, start = begin(home, plan.shared, progress)
         if not check_rows(data.rows("valid"), Chat.load(base.path)):
             raise TrainError(
                 f"{data.folder}/valid.jsonl asks for no tool call, so there is nothing to choose by; "
@@ -73,7 +74,7 @@ def sweep(
             )
 
         def worth(chosen: dict[str, Any]) -> float | None:
-            points.append(_run(home, data, base, plan, chosen, made, progress))
+            points.append(_run(home, data, base, start, plan, chosen, made, progress))
             progress("points of the sweep", len(points), plan.count)
             return points[-1].worth
 
@@ -96,28 +97,27 @@ def _run(
     home: Home,
     data: Dataset,
     base: BaseModel,
+    start: Adapter | None,
     plan: Sweep,
     chosen: dict[str, Any],
     made: list[Finetuned],
     progress: output.ProgressCallback,
 ) -> Point:
     """Train with the knobs `chosen`, once a seed; what fails is told and ends the point, not the sweep."""
-    from tracemill.cli.tuning import fine_tune
-    from tracemill.train.config import fields
-    from tracemill.train.defaults import choose
+    from tracemill.cli.tuning import fine_tune, settle
     from tracemill.train.errors import TrainError
     from tracemill.train.finetune import Conduct
     from tracemill.train.sweep import Point
 
     given = plan.shared | chosen
-    settings, _ = choose(len(data.rows("train")), fields(given))
+    settings, _ = settle(data, given, start)
     conduct = Conduct(given.get("save_every", Conduct.save_every), log=given.get("log"))
     runs: list[Ran] = []
     for seed in plan.seeds:
         try:
             one = fine_tune(
                 home, data, base, replace(settings, seed=seed), given.get("max_tokens", knobs.MAX_TOKENS),
-                progress, conduct,
+                progress, conduct, start,
             )  # fmt: skip
         except TrainError as error:
             return Point(chosen, runs, f"seed {seed}: {error}")

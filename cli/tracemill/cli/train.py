@@ -72,7 +72,7 @@ def train(
     What you do not say is chosen by the number of rows. The same data set, base, knobs and seed give the same
     adapter, which is then reused; a run that was stopped or killed goes on where it was.
     """
-    from tracemill.train.config import fields, merged
+    from tracemill.train.config import merged
 
     options = {
         "model": model, "method": method, "beta": beta, "adapter": adapter,
@@ -85,36 +85,27 @@ def train(
         "guard_floor": guard_floor, "seed": seed, "seeds": _seeds(seeds), "save_every": save_every,
         "log": log,
     }  # fmt: skip
-    given = merged(config, options)
-    _run(dataset, given, fields(given), fresh, estimate, as_json)
+    _run(dataset, merged(config, options), fresh, estimate, as_json)
 
 
-def _run(
-    dataset: Path, given: dict[str, Any], asked: dict[str, Any], fresh: bool, estimate: bool, as_json: bool
-) -> None:
+def _run(dataset: Path, given: dict[str, Any], fresh: bool, estimate: bool, as_json: bool) -> None:
     from tracemill.cli.estimated import show_estimate
     from tracemill.cli.loop import fast_blas
     from tracemill.cli.trained import show, show_seeds, summary
-    from tracemill.cli.tuning import estimated, fine_tune
+    from tracemill.cli.tuning import begin, estimated, fine_tune, settle
     from tracemill.curate.dataset import load
-    from tracemill.curate.pairs.reading import read_pairs
     from tracemill.tracer.home import Home
-    from tracemill.train.base import resolve
-    from tracemill.train.config import shape_of
-    from tracemill.train.defaults import choose
-    from tracemill.train.finding import base_of, find_adapter
 
     home = Home.find()
     data = load(dataset)
     fast_blas(home)
     from tracemill.train.finetune import Conduct  # which imports MLX: the BLAS has to be there
 
-    pairs = given.get("method") == "dpo"
-    if pairs and estimate:
+    if estimate and given.get("method") == "dpo":
         raise TrainError("--estimate tells of --method sft only; a pair takes about as long as two rows.")
-    start = find_adapter(home, given["adapter"]) if "adapter" in given else None
-    count = len(read_pairs(data, "train") if pairs else data.rows("train"))
-    settings, reasons = choose(count, asked | (shape_of(start.card) if start else {}))
+    with output.progress() as progress:
+        base, start = begin(home, given, progress)
+    settings, reasons = settle(data, given, start)
     for reason in reasons:
         output.hint(f"chosen: {reason}")
     conduct = Conduct(given.get("save_every", Conduct.save_every), fresh, given.get("log"))
@@ -122,7 +113,6 @@ def _run(
     max_tokens: int = given.get("max_tokens", knobs.MAX_TOKENS)
     if estimate:
         with output.progress() as progress:
-            base = resolve(given.get("model", knobs.MODEL), home, progress)
             found = estimated(data, base, settings, max_tokens, progress)
         if as_json:
             output.emit_json({**found.asdict(), "runs": len(seeds), "chosen": reasons})
@@ -130,10 +120,6 @@ def _run(
             show_estimate(found, len(seeds))
         return
     with output.progress() as progress:
-        model = given.get("model")
-        base = (
-            base_of(home, start, model, progress) if start else resolve(model or knobs.MODEL, home, progress)
-        )
         made = [
             fine_tune(home, data, base, replace(settings, seed=seed), max_tokens, progress, conduct, start)
             for seed in seeds

@@ -7,11 +7,11 @@ nothing of scoring: it takes the judge that is made here.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from tracemill.cli import output
+from tracemill.cli import knobs, output
 from tracemill.tracer.home import Home
 from tracemill.train.settings import Settings
 
@@ -30,6 +30,30 @@ GUARD: Size = "quick"
 """Size of the guard at a checkpoint: the smallest, for it is asked several times a run."""
 JUDGED = 16
 """Validation rows that an estimate scores: one batch; more of them take so many times as long."""
+
+
+def begin(
+    home: Home, given: Mapping[str, Any], progress: output.ProgressCallback
+) -> tuple[BaseModel, Adapter | None]:
+    """The base that the keys of `given` name, and the adapter to go on from, if any."""
+    from tracemill.train.base import resolve
+    from tracemill.train.finding import base_of, find_adapter
+
+    model = given.get("model")
+    if "adapter" not in given:
+        return resolve(model or knobs.MODEL, home, progress), None
+    start = find_adapter(home, given["adapter"])
+    return base_of(home, start, model, progress), start
+
+
+def settle(dataset: Dataset, given: Mapping[str, Any], start: Adapter | None) -> tuple[Settings, list[str]]:
+    """The settings that the keys of `given` come to on this data set, and why what they leave open is so."""
+    from tracemill.curate.pairs.reading import read_pairs
+    from tracemill.train.config import fields, shape_of
+    from tracemill.train.defaults import choose
+
+    count = len(read_pairs(dataset, "train") if given.get("method") == "dpo" else dataset.rows("train"))
+    return choose(count, fields(given) | (shape_of(start.card) if start else {}))
 
 
 def fine_tune(

@@ -7,12 +7,21 @@ beginning of it. Out: a checked `Adapter`, and the `BaseModel` that it was train
 from __future__ import annotations
 
 import difflib
+import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from tracemill.tracer.home import Home
 from tracemill.train.adapter import CARD, Adapter, load_adapter
 from tracemill.train.base import BaseModel, Progress, resolve
+from tracemill.train.choice import Judged
 from tracemill.train.errors import BaseModelError, TrainError
+
+BEGINNING = (
+    "base_sha256", "template_sha256", "start_sha256", "dataset_sha256", "code_sha256", "judge",
+)  # fmt: skip
+"""What decides how a model is judged before its first step."""
 
 
 def find_adapter(home: Home, name: str) -> Adapter:
@@ -32,6 +41,21 @@ def find_adapter(home: Home, name: str) -> Adapter:
 def names(home: Home) -> list[str]:
     """The adapters in the home, by name."""
     return sorted(card.parent.name for card in home.adapters.glob(f"[!.]*/{CARD}"))
+
+
+def judged_before(home: Home, identity: Mapping[str, Any]) -> Judged | None:
+    """What the same judge found before the first step of another run, which begins where this one does.
+
+    `identity` is what decides a run, as its adapter's card has it. None where no run has asked.
+    """
+    for name in names(home):
+        try:
+            card = json.loads((home.adapters / name / CARD).read_text("utf-8"))
+            if card["before"] and all(card.get(key) == identity.get(key) for key in BEGINNING):
+                return Judged(**card["before"])
+        except (OSError, ValueError, KeyError, TypeError):
+            continue  # a damaged card; whoever wants that adapter is told
+    return None
 
 
 def base_of(

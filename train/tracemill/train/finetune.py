@@ -29,6 +29,7 @@ from tracemill.train.choice import Judged
 from tracemill.train.curves import curves
 from tracemill.train.errors import TrainError
 from tracemill.train.examples import Examples, check_unrendered, sequences, valid_sequences
+from tracemill.train.finding import judged_before
 from tracemill.train.frozen import Progress
 from tracemill.train.keeping import Arrays, Keeper
 from tracemill.train.logs import Kind, open_log
@@ -116,11 +117,13 @@ def finetune(
             keeper.discard()
         begun = keeper.latest()
         resumed = begun.state.step if begun else None
+        before = judged_before(home, identity) if settings.guarded and not conduct.fresh else None
         log = open_log(conduct.log, home.root / "logs", path.name, settings.asdict()) if conduct.log else None
         try:
             outcome = fit(
                 model, parts, settings, lambda: judge(model, chat), valid=valid, start=_weights(start),
-                keeper=keeper, begun=begun, progress=progress, observe=log.write if log else None,
+                before=before, keeper=keeper, begun=begun, progress=progress,
+                observe=log.write if log else None,
             )  # fmt: skip
         finally:
             if log:

@@ -59,6 +59,7 @@ def fit(
     *,
     valid: Sequence[Rendered] = (),
     start: Arrays | None = None,
+    before: Judged | None = None,
     keeper: Keeper | None = None,
     begun: Saved | None = None,
     progress: Progress | None = None,
@@ -66,16 +67,17 @@ def fit(
 ) -> Outcome:
     """Train `model` on `parts`; leave the chosen checkpoint's weights in it.
 
-    The loss on `valid` is measured at checkpoints and decides nothing. A run goes on from the state `begun`.
-    With a `keeper` states are saved, and Ctrl-C saves one and raises Interrupted. TrainError where a step
-    does not fit into memory, as soon as a loss is not finite or diverges, and where every checkpoint is below
-    the floor of the guard.
+    The loss on `valid` is measured at checkpoints and decides nothing. `before` is what the judge would find
+    before the first step; where it is not known, and the guard needs it, the judge is asked. A run goes on
+    from the state `begun`. With a `keeper` states are saved, and Ctrl-C saves one and raises Interrupted.
+    TrainError where a step does not fit into memory, as soon as a loss is not finite or diverges, and where
+    every checkpoint is below the floor of the guard.
     """
     with listening() as stop:
         lanes = begun.state.lanes if begun else None
         try:
             steps = Steps(model, parts, settings, valid=valid, start=start, lanes=lanes, progress=progress)
-            run = _Run(steps, judge, keeper, begun, progress, observe, stop)
+            run = _Run(steps, judge, before, keeper, begun, progress, observe, stop)
             run.go()
         finally:
             blas.adapt_threads()
@@ -89,6 +91,7 @@ class _Run:
         self,
         steps: Steps,
         judge: Callable[[], Judged],
+        before: Judged | None,
         keeper: Keeper | None,
         saved: Saved | None,
         progress: Progress | None,
@@ -97,15 +100,17 @@ class _Run:
     ):
         self._steps, self._settings, self._judge = steps, steps.settings, judge
         self._keeper, self._progress, self._observe, self._stop = keeper, progress, observe, stop
-        self._state, self._kept = (saved.state, saved.kept) if saved else (State(steps.lanes), {})
+        self._state, self._kept = (
+            (saved.state, saved.kept) if saved else (State(steps.lanes, base=before), {})
+        )
         if saved:
             steps.restore(saved.weights, saved.optimizer)
 
     def go(self) -> None:
         """Train until the steps are done or there is a reason to stop."""
         settings, state = self._settings, self._state
-        if settings.guarded and state.base is None:
-            state.base = self._judged()
+        if settings.guarded and state.step == 0:
+            state.base = state.base or self._judged()
             self._tell(0, state.base)
         due = set(settings.checkpoint_steps())
         indices = islice(self._steps.order(), state.step, None)

@@ -46,8 +46,8 @@ def picture(points: Sequence[Point], base: float | None) -> str:
         axes.set_ylim(len(shown) - 0.5, -0.5)
         axes.set_xlim(-0.03, 1.03)
         axes.xaxis.set_major_formatter(PercentFormatter(1))
-        axes.set_xlabel(
-            "exact tool calls on valid: mean over seeds (diamond), its 95% interval, each seed (dot)"
+        figure.supxlabel(
+            "exact tool calls on valid: mean over seeds (diamond), its 95% interval, each seed (dot)", size=10
         )
         file = StringIO()
         figure.savefig(file, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
