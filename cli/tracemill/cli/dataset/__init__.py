@@ -17,6 +17,7 @@ from tracemill.cli.dataset.filter import filter_rows
 from tracemill.cli.dataset.import_ import import_dataset
 from tracemill.cli.dataset.leaks import leaks
 from tracemill.cli.dataset.merge import merge
+from tracemill.cli.dataset.rollouts import rollouts
 from tracemill.cli.dataset.sample import sample
 from tracemill.cli.dataset.show import show
 from tracemill.cli.dataset.split import split
@@ -37,6 +38,7 @@ SUBCOMMANDS: list[tuple[str, Callable[..., Any], str]] = [
     ("show", show, "tracemill dataset show train:12 ~/.tracemill/datasets/NAME"),
     ("leaks", leaks, "tracemill dataset leaks NAME --against suite.txt"),
     ("import", import_dataset, "tracemill dataset import org/name --split train --to ./set"),
+    ("rollouts", rollouts, "tracemill dataset rollouts NAME --adapter ADAPTER --attempts 8 --to ./passed"),
     ("why", why, "tracemill dataset why 3f2a91c0 ~/.tracemill/datasets/NAME"),
 ]
 

@@ -88,7 +88,8 @@ class Plan:
     """An operation on data sets, each under a name, and what becomes of their rows (`ROWS`, `LEFT`).
 
     Rows stand, and are written, in the order of the data sets, of their files and of their lines. `sessions`
-    says of each its id, split and session (`remembering.ROW`).
+    says of each its id, split and session (`remembering.ROW`). A row whose `new_id` stands in `lines` is
+    written as that line instead of as it was found; a split has such rows alone, or none.
     """
 
     operation: str
@@ -97,6 +98,7 @@ class Plan:
     rows: pl.DataFrame
     dropped: pl.DataFrame
     sessions: pl.DataFrame
+    lines: Mapping[str, bytes]
 
 
 def plan(
@@ -105,13 +107,15 @@ def plan(
     sources: Mapping[str, Opened],
     rows: pl.DataFrame,
     dropped: pl.DataFrame | None = None,
+    lines: Mapping[str, bytes] | None = None,
 ) -> Plan:
     """The plan for rows with their facts, `source` and `to`; others are dropped (columns `LEFT`)."""
     new_id = [] if "new_id" in rows.columns else [pl.lit(None, pl.String).alias("new_id")]
     at = pl.int_range(1, pl.len() + 1).over("to").alias("at")
     placed = rows.with_columns(at, *new_id).select(pl.col(name).cast(kind) for name, kind in ROWS.items())
     left = pl.DataFrame(schema=dict(LEFT)) if dropped is None else dropped
-    return Plan(operation, options, sources, placed, left.select(list(LEFT)), _sessions(rows, placed))
+    sessions = _sessions(rows, placed)
+    return Plan(operation, options, sources, placed, left.select(list(LEFT)), sessions, lines or {})
 
 
 def _sessions(rows: pl.DataFrame, placed: pl.DataFrame) -> pl.DataFrame:
@@ -213,8 +217,10 @@ def listed(folder: Path, made: Made, what: Literal["rows", "dropped"] = "rows") 
 
 
 def _source(name: str, data: Opened, plan: Plan) -> Source:
-    read = sum(frame.filter(pl.col("source") == name).height for frame in (plan.rows, plan.dropped))
-    return Source(name=name, rows=read, files={file.name: file_digest(file) for _, file in data.files})
+    place = ("source", "file", "line")
+    read = pl.concat([plan.rows.select(place), plan.dropped.select(place)]).unique()
+    rows = read.filter(pl.col("source") == name).height
+    return Source(name=name, rows=rows, files={file.name: file_digest(file) for _, file in data.files})
 
 
 def _tally(frame: pl.DataFrame, column: str) -> dict[str, int]:
@@ -236,13 +242,20 @@ def _copied(plan: Plan, folder: Path, progress: Progress | None) -> list[Path]:
     made = [folder / f"{split}.jsonl" for split in splits]
     with ExitStack() as stack:
         targets = {file.stem: stack.enter_context(file.open("xb")) for file in made}
+        for to, new_id in plan.rows.filter(_anew(plan)).select("to", "new_id").iter_rows():
+            targets[to].write(plan.lines[new_id])
         for name, data in plan.sources.items():
-            own = plan.rows.filter(pl.col("source") == name)
+            own = plan.rows.filter(pl.col("source") == name, ~_anew(plan))
             for _, file in data.files:
                 rows = own.filter(pl.col("file") == file.name).sort("line")
                 if rows.height:
                     _copy(file, rows, targets, progress)
     return made
+
+
+def _anew(plan: Plan) -> pl.Expr:
+    """Whether a row is written as a line of its own."""
+    return pl.col("new_id").is_in(list(plan.lines)).fill_null(value=False)
 
 
 def _copy(
