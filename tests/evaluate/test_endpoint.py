@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Callable
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import pytest
@@ -162,6 +163,27 @@ def test_a_few_items_without_an_answer_are_counted_apart_and_many_give_no_score(
     assert "3" not in {item.id for item in stored.items}
 
 
+def test_as_many_requests_are_under_way_as_were_asked_for(home: Home, tmp_path: Path) -> None:
+    under_way, most, lock = 0, 0, Lock()
+
+    def script(body: dict[str, Any]) -> Answer:
+        nonlocal under_way, most
+        with lock:
+            under_way += 1
+            most = max(most, under_way)
+        time.sleep(0.05)
+        with lock:
+            under_way -= 1
+        return said("No.")
+
+    seen: list[tuple[str, int, int]] = []
+    with chat_server(script) as server:
+        remote = Endpoint(server.url, "m")
+        score_remote(home, suite(tmp_path, 12), remote, concurrency=3, progress=lambda *one: seen.append(one))
+    assert 2 <= most <= 3
+    assert seen == [("asking m", done, 12) for done in range(1, 13)]
+
+
 def test_a_limit_on_requests_is_waited_for_as_long_as_the_server_asks(home: Home, tmp_path: Path) -> None:
     seen: list[float] = []
 
@@ -312,6 +334,31 @@ def test_a_provider_is_asked_through_pydantic_ai(
     assert server.keys == ["Bearer k-1"]
     assert failures(found) == [""] and found.results[0].text.startswith("I look.\n<tool_call>")
     assert found.spent.dollars is not None and found.spent.dollars > 0
+
+
+def test_names_that_providers_refuse_are_others_there_and_the_same_here(
+    home: Home, tmp_path: Path, openai_at: Callable[[str], Remote]
+) -> None:
+    def tool(name: str) -> Any:
+        return {"name": name, "description": "", "parameters": {"type": "object", "properties": {}}}
+
+    tools = [tool("math.gcd"), tool("math_gcd"), tool("x" * 70), tool("ü")]
+    talk = [
+        {"role": "user", "content": "Go"},
+        {"role": "assistant", "content": encode("", [Call("math.gcd", {})])},
+        {"role": "tool", "content": "1"},
+        {"role": "user", "content": "Again 0"},
+    ]
+    calls = [{"name": "math.gcd", "arguments": {}}, {"name": "math_gcd", "arguments": {}}]
+    asked = suite(tmp_path, prompt=None, messages=talk, tools=tools, calls=calls)
+    answer = said(None, [("math_gcd_2", "{}"), ("math_gcd", "{}")], "gpt-4o")
+    with chat_server(lambda body: answer) as server:
+        found = score_remote(home, asked, openai_at(server.url))
+    sent = server.requests[0]
+    names = [one["function"]["name"] for one in sent["tools"]]
+    assert names == ["math_gcd_2", "math_gcd", "x" * 64, "_"]
+    assert sent["messages"][1]["tool_calls"][0]["function"]["name"] == "math_gcd_2"
+    assert failures(found) == [""]
 
 
 @pytest.mark.parametrize(

@@ -2,11 +2,13 @@
 
 In: the name; the key is where the provider's own library looks for it. Out: what asks it an item, through
 Pydantic AI, which turns messages and tools into what the provider takes and tries again as its library does.
+Many providers refuse a name such as `math.gcd`: such a tool is `math_gcd` there and `math.gcd` here.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+import re
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, cast
@@ -73,11 +75,13 @@ async def _asked(model: Model, provider: Provider, item: Item, request: Request)
     )
     if request.sampling.temperature:
         settings["seed"] = item_seed(request.sampling.seed, item.id)
-    parameters = ModelRequestParameters(function_tools=_tools(item.tools))
+    names = provider_names(item.tools)
+    ours = {theirs: name for name, theirs in names.items()}
+    parameters = ModelRequestParameters(function_tools=_tools(item.tools, names))
     try:
         response = await model_request(
             model,
-            neutral_to_parts(item.messages),
+            neutral_to_parts(item.messages, names),
             model_settings=settings,
             model_request_parameters=parameters,
         )
@@ -90,12 +94,34 @@ async def _asked(model: Model, provider: Provider, item: Item, request: Request)
     except Exception as error:  # each provider's library has errors of its own
         raise UnansweredError(f"{type(error).__name__}: {_sentence(error)}") from error
     texts = [part.content for part in response.parts if isinstance(part, TextPart)]
-    calls = [(part.tool_name, part.args) for part in response.parts if isinstance(part, ToolCallPart)]
+    calls = [
+        (ours.get(part.tool_name, part.tool_name), part.args)
+        for part in response.parts
+        if isinstance(part, ToolCallPart)
+    ]
     return Reply(completion("".join(texts), calls), _usage(provider, response))
 
 
-def neutral_to_parts(messages: Sequence[Message]) -> list[ModelMessage]:
-    """Neutral messages as those of Pydantic AI: what stands between two answers is one request."""
+def provider_names(tools: Sequence[Tool]) -> dict[str, str]:
+    """For each tool a name of up to 64 letters, digits, `_` and `-`, no two alike; its own if it is one."""
+    found: dict[str, str] = {}
+    for tool in sorted(tools, key=lambda one: _plain(one["name"]) != one["name"]):
+        plain, count = _plain(tool["name"]), 2
+        while plain in found.values():
+            plain, count = f"{_plain(tool['name'])[:60]}_{count}", count + 1
+        found[tool["name"]] = plain
+    return found
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^a-zA-Z0-9_-]", "_", name)[:64]
+
+
+def neutral_to_parts(messages: Sequence[Message], names: Mapping[str, str]) -> list[ModelMessage]:
+    """Neutral messages as those of Pydantic AI: what stands between two answers is one request.
+
+    `names` are those that tools have at the provider.
+    """
     found: list[ModelMessage] = []
     waiting: list[ModelRequestPart] = []
     for message in messages:
@@ -103,29 +129,32 @@ def neutral_to_parts(messages: Sequence[Message]) -> list[ModelMessage]:
             if waiting:
                 found.append(ModelRequest(waiting))
             waiting = []
-            found.append(ModelResponse(_answer_parts(message)))
+            found.append(ModelResponse(_answer_parts(message, names)))
         else:
-            waiting.append(_request_part(message))
+            waiting.append(_request_part(message, names))
     return [*found, ModelRequest(waiting)] if waiting else found
 
 
-def _request_part(message: Message) -> ModelRequestPart:
+def _request_part(message: Message, names: Mapping[str, str]) -> ModelRequestPart:
     text = message["content"]
     if message["role"] == "tool":
-        return ToolReturnPart(message.get("name", ""), text, message.get("tool_call_id", ""))
+        name = message.get("name", "")
+        return ToolReturnPart(names.get(name, name), text, message.get("tool_call_id", ""))
     return SystemPromptPart(text) if message["role"] == "system" else UserPromptPart(text)
 
 
-def _answer_parts(message: Message) -> list[ModelResponsePart]:
+def _answer_parts(message: Message, names: Mapping[str, str]) -> list[ModelResponsePart]:
     calls = message.get("tool_calls", [])
     parts: list[ModelResponsePart] = [TextPart(message["content"])] if message["content"] or not calls else []
-    return parts + [ToolCallPart(call["name"], call["arguments"], call["id"]) for call in calls]
+    return parts + [
+        ToolCallPart(names.get(call["name"], call["name"]), call["arguments"], call["id"]) for call in calls
+    ]
 
 
-def _tools(tools: Sequence[Tool]) -> list[ToolDefinition]:
+def _tools(tools: Sequence[Tool], names: Mapping[str, str]) -> list[ToolDefinition]:
     return [
         ToolDefinition(
-            name=tool["name"],
+            name=names[tool["name"]],
             description=tool["description"],
             parameters_json_schema=tool["parameters"],
             # A provider's strict mode would offer other schemas than those that were recorded.
