@@ -70,6 +70,11 @@ def refused(run: Run, *words: str) -> str:
     return line
 
 
+def test_the_help_names_the_tables_of_the_file(tracemill: Run) -> None:
+    shown = " ".join(tracemill("sweep", "--help").out.replace("│", " ").split())
+    assert "below [grid] lists of values such as `rank = [4, 8]`, or below [search] ranges" in shown
+
+
 def test_what_cannot_be_swept_is_one_sentence(home: Home, work: Path, tmp_path: Path, tracemill: Run) -> None:
     data = str(work / "data")
     assert "there is no knob 'rang'" in refused(

@@ -33,8 +33,10 @@ def sweep(
     config: Annotated[
         Path,
         typer.Argument(
-            help="TOML file: keys of `tracemill train --config`, and a table [grid] of lists of values, "
-            "or [search] of ranges for Optuna with `trials = 20` above it."
+            # The backslash keeps rich from taking the name of a table for a style.
+            help=r"TOML file: keys of `tracemill train --config`, and below \[grid] lists of values such as "
+            r"`rank = [4, 8]`, or below \[search] ranges for Optuna such as "
+            r"`rank = {low = 4, high = 32}`, with `trials = 20` at the top."
         ),
     ],
     as_json: knobs.AsJson = False,
