@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import stat
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import train_runs
 from command_line import Run
 from tracemill.tracer.home import Home
+from tracemill.train import memory
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +65,27 @@ def test_a_grid_is_run_once_and_ranked_on_the_validation_split(
     assert (folder / "sweep.svg").read_text("utf-8").startswith("<?xml")
     assert stat.S_IMODE((folder / "sweep.json").stat().st_mode) == 0o600
     assert [path.name for path in folder.parent.iterdir()] == [folder.name]
+
+
+def test_a_sweep_that_was_stopped_goes_on_where_it_was(
+    home: Home, work: Path, tmp_path: Path, tracemill: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, taken = memory.told, list[int]()
+
+    def told(batch: int, longest: int) -> Any:
+        taken.append(batch)
+        if len(taken) == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+        return real(batch, longest)
+
+    monkeypatch.setattr(memory, "told", told)
+    words = ["sweep", str(work / "data"), str(plan(work, tmp_path, "[grid]\nrank = [1, 2]")), "--json"]
+    stopped = tracemill(*words)
+    assert (stopped.code, stopped.out, len(taken)) == (130, "", 3)
+    assert "Stopped after step 1 of 2, which is saved" in stopped.err
+    made = json.loads(tracemill(*words).out)
+    assert len(taken) == 4, "of two runs of two steps each step was taken once"
+    assert [run["reused"] for one in made["points"] for run in one["runs"]] == [True, False]
 
 
 def refused(run: Run, *words: str) -> str:
