@@ -86,7 +86,9 @@ def test_what_is_better_and_lost_nothing_is_promoted_once(home: Home, folder: Pa
     for number in range(14):
         split = "test" if number < 8 else ("train", "valid")[number % 2]
         record(home, f"s-{number}", chat(f"Read src/n{number}.py", f"src/n{number}.py"), split=split)
-    words = ("improve", "--model", str(folder), "--steps", "2", "--max-tokens", "8", "--json")
+    config = home.root / "config.toml"
+    config.write_text(f"model = {str(folder)!r}\nsteps = 2\nevery = 2\nguard_loss = 1\nmax_tokens = 8\n")
+    words = ("improve", "--config", str(config), "--json")
     first = tracemill(*words)
     made = json.loads(first.out)
     assert (first.code, made["promoted"]) == (1, False)
@@ -194,6 +196,12 @@ def test_rows_beyond_the_context_are_one_sentence(recorded: Home, folder: Path, 
     line = refused(tracemill, "train", data, "--model", str(folder), "--context", "10", "--json")
     assert "no turn to learn from" in line
     assert not list(recorded.adapters.iterdir())
+
+
+def test_what_improve_does_not_read_of_a_configuration_is_one_sentence(home: Home, tracemill: Run) -> None:
+    config = home.ensure(home.root) / "config.toml"
+    config.write_text("seeds = [0, 1]\n")
+    assert "does not read 'seeds'" in refused(tracemill, "improve", "--config", str(config), "--json")
 
 
 def test_no_held_out_rows_is_said_before_training(home: Home, folder: Path, tracemill: Run) -> None:

@@ -35,12 +35,12 @@ def demo(
     steps: Annotated[int, typer.Option(min=1, help="Optimizer steps.")] = SETTINGS.steps,
     as_json: knobs.AsJson = False,
 ) -> None:
-    """Record a coding agent at work, train a small model on it, and see whether it got better.
+    """Record a coding agent at work, train a small model on it, and promote it if it got better.
 
     About 400 tasks with real tools on scratch projects. Without --teacher a scripted policy demonstrates
     them: it knows the tasks; the tools it calls really run, and what is recorded is real.
     """
-    from tracemill.cli.improve import show_places, summary
+    from tracemill.cli.improve import settle, show_end, show_places, summary
     from tracemill.cli.loop import Plan, fast_blas, turn
     from tracemill.demo.live import live_tasks
     from tracemill.demo.record import record
@@ -66,6 +66,7 @@ def demo(
     settings = replace(SETTINGS, seed=seed, steps=steps)
     plan = Plan("smollm2-135m", vars(settings), MAX_TOKENS, live_tasks=live_tasks(LIVE_TASKS), quiet=as_json)
     made = turn(home, plan)
+    ended = settle(home, made)
     seconds = round(time.monotonic() - began, 1)
     live = made.report.live
     assert live is not None, "the plan has live tasks"
@@ -76,8 +77,11 @@ def demo(
             "adapter_live": live.group.adapter.estimate,
             "seconds": seconds,
         }
-        output.emit_json({**counts, **summary(made), **lives})
+        output.emit_json({**counts, **summary(made), **ended.plain(), **lives})
         return
     show_places(made)
+    show_end(made, ended)
+    if ended.against:
+        output.hint(f"{made.made.adapter.path.name} {ended.against}")
     output.say(f"traces   {home.snapshot} (TRACEMILL_HOME={home.root} tracemill sql ...)")
     output.say(f"{seconds:.0f} seconds")

@@ -7,24 +7,36 @@ adapter, a report, a verdict; what is better and lost nothing is promoted, and o
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from tracemill.cli import knobs, output
-from tracemill.cli.loop import Turn
+from tracemill.cli.loop import Plan, Turn
 
 if TYPE_CHECKING:
+    from tracemill.evaluate.guard.items import Size
     from tracemill.tracer.home import Home
 
 
 def improve(
-    model: knobs.Model = "smollm2-135m",
+    model: Annotated[
+        str | None, typer.Option(help="Base model: smollm2-135m (default), a folder or a Hugging Face id.")
+    ] = None,
     recipe: knobs.Recipe = "default",
     where: knobs.Where = None,
-    seed: knobs.Seed = 0,
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="Of initialisation, dropout and data order, by default 0.")
+    ] = None,
     steps: knobs.Steps = None,
-    max_tokens: knobs.MaxTokens = knobs.MAX_TOKENS,
+    max_tokens: Annotated[
+        int | None, typer.Option(min=1, help="Most tokens of a completion when scoring, by default 128.")
+    ] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(help="TOML file of options of `tracemill train`, such as `epochs = 2`."),
+    ] = None,
     guard: Annotated[
         Literal["quick", "standard", "full"],
         typer.Option(help="How much of general ability is asked; see `tracemill suite list`."),
@@ -40,12 +52,14 @@ def improve(
     To learn from a folder of chat JSONL, give a recipe whose [source] has kind = "chat" and its path.
     """
     from tracemill.cli.fresh import fresh_home
-    from tracemill.cli.loop import Plan, fast_blas, turn
+    from tracemill.cli.loop import fast_blas, turn
+    from tracemill.train.config import merged
 
+    options = {"model": model, "seed": seed, "steps": steps, "max_tokens": max_tokens}
+    plan = _plan(merged(config, options), recipe, where, guard, as_json)
     home = fresh_home()
     fast_blas(home)
-    asked = {"seed": seed} | ({"steps": steps} if steps else {})
-    made = turn(home, Plan(model, asked, max_tokens, recipe, where, guard=guard, quiet=as_json))
+    made = turn(home, plan)
     ended = settle(home, made, promote)
     if as_json:
         output.emit_json(summary(made) | ended.plain())
@@ -55,6 +69,21 @@ def improve(
     if ended.against:
         output.error(f"{made.made.adapter.path.name} {ended.against}")
         raise typer.Exit(1)
+
+
+def _plan(given: dict[str, Any], recipe: str, where: str | None, guard: Size, quiet: bool) -> Plan:
+    """The plan that options come to; TrainError for a key that is for `tracemill train` alone."""
+    from tracemill.train.config import fields
+    from tracemill.train.errors import TrainError
+
+    idle = [key for key in ("method", "adapter", "seeds", "save_every", "log") if key in given]
+    if idle:
+        raise TrainError(
+            f"`improve` makes one adapter from its base and does not read {idle[0]!r}; drop it from the "
+            "configuration, or use `tracemill train`."
+        )
+    chosen = given.get("model", knobs.MODEL), fields(given), given.get("max_tokens", knobs.MAX_TOKENS)
+    return Plan(*chosen, recipe, where, guard=guard, quiet=quiet)
 
 
 @dataclass(frozen=True)
