@@ -113,9 +113,14 @@ def record(
     outcome: events.Verdict | None = "good",
     status: events.ToolStatus = "ok",
     at: float = 1e9,
+    models: Sequence[str] = (),
+    answered: str | None = None,
     **metadata: Any,
 ) -> None:
-    """Write a session to the spool as an agent would have: a request for each assistant turn, every call done; `at` is Unix time."""
+    """Write a session to the spool as an agent would have: a request for each assistant turn, every call done; `at` is Unix time.
+
+    `models` are asked in turn, and `answered` names another that answered.
+    """
     spool = Spool(home)
     spool.write(
         events.session(
@@ -125,6 +130,7 @@ def record(
     toolset = spool.toolset(tools)
     names = [spool.message(message) for message in messages]
     previous, kept = None, 0
+    asked = iter(models)
     for position, message in enumerate(messages):
         if message["role"] != "assistant":
             continue
@@ -135,7 +141,7 @@ def record(
                 request,
                 run_id=f"{session}-run",
                 step=position,
-                model="m",
+                model=next(asked, "m"),
                 previous=previous,
                 kept=kept,
                 added=names[kept:position],
@@ -143,7 +149,9 @@ def record(
                 ts=at + position,
             )
         )
-        spool.write(events.response(session, request, message_id=names[position], ts=at + position))
+        spool.write(
+            events.response(session, request, message_id=names[position], model=answered, ts=at + position)
+        )
         for wanted in message.get("tool_calls", []):
             call_id = f"{request}-{wanted['id']}"
             start = {"run_id": f"{session}-run", "request_id": request, "tool_call_id": wanted["id"]}

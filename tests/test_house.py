@@ -115,10 +115,11 @@ def test_every_command_is_explained(command: tuple[str, object, str, str]) -> No
     assert f"tracemill {name}" in (ROOT / "README.md").read_text("utf-8")
 
 
-def test_the_commands_of_the_readme_exist() -> None:
+@pytest.mark.parametrize(("page", "least"), [("README.md", 10), ("docs/beyond_imitation.md", 8)])
+def test_the_commands_that_a_page_shows_exist(page: str, least: int) -> None:
     commands = cast(Any, typer.main.get_command(app)).commands
-    lines = re.findall(r"^    (tracemill .+)$", (ROOT / "README.md").read_text("utf-8"), re.MULTILINE)
-    assert len(lines) >= 10
+    lines = re.findall(r"^    (tracemill .+)$", (ROOT / page).read_text("utf-8"), re.MULTILINE)
+    assert len(lines) >= least
     for line in lines:
         _, name, *words = shlex.split(line)
         command = commands[name]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,12 @@ valid = 0.2
 test = 0
 seed = 7
 """
+
+
+def test_the_recipes_of_the_documentation_are_recipes() -> None:
+    page = Path(__file__).parents[2] / "docs" / "beyond_imitation.md"
+    found = re.findall(r"^```toml\n(.+?)^```$", page.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+    assert [parse(text, "the page").name for text in found] == ["mine", "distilled", "some_answers"]
 
 
 def test_the_default_recipe_is_valid() -> None:

@@ -302,6 +302,26 @@ def test_agent_project_branch_and_time_narrow_both_kinds_of_source(home: Home, t
         assert list(rows(dataset)) == kept
 
 
+def test_the_sessions_of_a_larger_model_are_chosen_by_its_name(home: Home, tmp_path: Path) -> None:
+    for session, models in (("large", ["big-2"] * 2), ("small", ["tiny"] * 2), ("both", ["big-2", "tiny"])):
+        record(home, session, chat(session), models=models)
+    record(home, "passed-on", chat("p"), models=["router", "router"], answered="big-2-2026")
+    ingest(home)
+    for line, kept in (
+        ('model = "big-2"', ["large"]),
+        ('model = "big-*"', ["large", "passed-on"]),
+        ('model = "*"', ["both", "large", "passed-on", "small"]),
+        (
+            "where = \"session_id IN (SELECT session_id FROM requests WHERE model = 'big-2')\"",
+            ["both", "large"],
+        ),
+    ):
+        dataset = export(home, recipe=recipe(tmp_path, line))
+        assert sorted(row["session_id"] for row in rows(dataset).values()) == kept, line
+    with pytest.raises(ExportError, match=r"without its `model` 4 would be read"):
+        export(home, recipe=recipe(tmp_path, 'model = "big"'))
+
+
 @pytest.mark.parametrize(
     ("source", "said"),
     [
@@ -313,6 +333,7 @@ def test_agent_project_branch_and_time_narrow_both_kinds_of_source(home: Home, t
         ('kind = "chat"\npath = "empty"', r"The folder .*empty holds no \.jsonl file"),
         ('kind = "chat"', r"\[\[source\]\] 1: a source of kind 'chat' needs the path of a file or folder\."),
         ('path = "a.jsonl"', "the warehouse takes no path"),
+        ('kind = "chat"\npath = "a.jsonl"\nmodel = "m"', "says which model answered; drop `model`"),
         ('kind = "chat"\npath = "a.jsonl"\nwieght = 2', r"nothing reads the key 'wieght' \(did you mean 'weight'\?\)"),
         ('kind = "chat"\npath = "a.jsonl"\n[[source]]\nkind = "chat"\npath = "a.jsonl"', "two sources are called 'a'"),
     ],

@@ -39,7 +39,7 @@ _READ_MENDS = {
     "unknown role": "call the roles system, user, assistant and tool",
 }
 """How to mend the faults of lines that are more than slips."""
-_CONDITIONS = ("where", "agent", "project", "branch", "since", "until")
+_CONDITIONS = ("where", "agent", "project", "branch", "model", "since", "until")
 
 
 def told(home: Home, recipe: Recipe, read: Gathered, curated: Curated, where: str | None) -> str:

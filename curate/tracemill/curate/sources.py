@@ -70,7 +70,9 @@ BATCH_ROWS = 1000
 class SourceOptions(BaseModel, extra="forbid", strict=True, frozen=True):
     """A source: which conversations of it, and how often each is seen in training (`weight`).
 
-    `since` is inclusive, `until` exclusive, both UTC where they name no offset. `where` is SQL: over the
+    `model`, for the warehouse alone, takes sessions in which every answer came from that model; `*` in its
+    name stands for anything. `since` is inclusive, `until` exclusive, both UTC where they name no offset.
+    `where` is SQL: over the
     columns of the view `conversations` for the warehouse, over the columns `SOURCE` without texts for files.
     A weight below 1 takes a seeded sample; one above 1 repeats rows of the training split.
     """
@@ -81,6 +83,7 @@ class SourceOptions(BaseModel, extra="forbid", strict=True, frozen=True):
     agent: str | None = None
     project: str | None = None
     branch: str | None = None
+    model: str | None = Field(default=None, min_length=1)
     since: datetime | date | None = None
     until: datetime | date | None = None
     weight: float = Field(default=1.0, gt=0, le=100)
@@ -93,6 +96,10 @@ class SourceOptions(BaseModel, extra="forbid", strict=True, frozen=True):
                 "the warehouse takes no path"
                 if self.path
                 else f"a source of kind {self.kind!r} needs the path of a file or folder"
+            )
+        if self.model is not None and self.kind != "warehouse":
+            raise ValueError(
+                f"no row of a source of kind {self.kind!r} says which model answered; drop `model`"
             )
         return self
 
@@ -113,12 +120,18 @@ class SourceOptions(BaseModel, extra="forbid", strict=True, frozen=True):
         if self.branch is not None:
             told = f"branch = {_text(self.branch)}"
             parts.append(f"session_id IN (SELECT session_id FROM git_states WHERE {told})" if own else told)
+        if self.model is not None:
+            parts.append(_ANSWERED.format(_text(self.model)))
         for name, sign in (("since", ">="), ("until", "<")):
             if (limit := getattr(self, name)) is not None:
                 parts.append(f"started {sign} TIMESTAMP '{_moment(limit)}'")
         return both(*parts)
 
 
+_ANSWERED = (
+    "session_id IN (SELECT r.session_id FROM requests AS r LEFT JOIN responses AS a USING (request_id) "
+    "GROUP BY r.session_id HAVING bool_and(coalesce(coalesce(a.model, r.model) GLOB {}, false)))"
+)
 REPLAY = "(replay)"
 """What its source is called; no source of a recipe can be called so."""
 

@@ -149,7 +149,7 @@ def _parts(manifest: Manifest, source: str) -> list[str]:
         options = next(one for one in parse(manifest.recipe, "the recipe").sources if one.title == source)
     except (RecipeError, StopIteration):  # a recipe of another version of Tracemill
         return []
-    keys = ("where", "agent", "project", "branch", "since", "until")
+    keys = ("where", "agent", "project", "branch", "model", "since", "until")
     given = ({key: value} for key in keys if (value := getattr(options, key)) is not None)
     return [condition for one in given if (condition := SourceOptions.model_validate(one).condition())]
 
