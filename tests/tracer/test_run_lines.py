@@ -16,6 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tracemill.tracer import Home, Spool, events, spool_files
+from tracemill.tracer.json_text import spelled_text
+from tracemill.tracer.messages import quoted
 from tracemill.tracer.redact import Redactor
 from tracemill.tracer.run_lines import RunLines
 from tracemill.tracer.tool_calls import Call, Verdict
@@ -71,6 +73,11 @@ def written_both_ways(lines_of: Callable[[RunLines], object], made: Sequence[Any
         slow.close()
         assert written(quick) == written(slow)
         assert quick.dropped == slow.dropped
+
+
+@given(st.text(st.characters() | st.characters(max_codepoint=0x7F) | st.just("\ud83d")))
+def test_long_texts_are_spelled_as_short_ones(text: str) -> None:
+    assert spelled_text(text * 200) == quoted(text * 200)
 
 
 @given(calls, verdicts)

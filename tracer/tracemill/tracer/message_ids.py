@@ -16,11 +16,12 @@ from itertools import chain
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from tracemill.tracer.conversion import Dialect, is_sent, neutral_messages, response_message
+from tracemill.tracer.conversion import Dialect, dialect, is_sent, neutral_messages, response_message
 from tracemill.tracer.freezing import NEVER, freeze_fields, same, size
 
 if TYPE_CHECKING:
     from pydantic_ai.messages import ModelMessage, ModelResponse
+    from pydantic_ai.models import Model
 
     from tracemill.tracer.messages import Message
     from tracemill.tracer.offer import Offer
@@ -94,11 +95,10 @@ class History:
         places = {read.place: read for read in known}
         if self._answer is not None:
             places[self._answer.place] = self._answer
-        for message in messages[len(self._reads) :]:
-            index = len(self._reads)
-            likely = (*known[index : index + 1], places.get(id(message)))
-            now = _fields(message)
-            read = next((one for one in likely if one is not None and same(now, one.then)), None)
+        for index, message in enumerate(messages[len(self._reads) :], len(self._reads)):
+            likely = [*known[index : index + 1], *filter(None, (places.get(id(message)),))]
+            now = _fields(message) if likely else None
+            read = next((one for one in likely if same(now, one.then)), None)
             self._append(read or self._read(message, spoken))
         return list(self._ids), self._system_prompts()
 
@@ -162,6 +162,14 @@ class Histories:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._kept: list[History] = []
+        self._spoken: tuple[Model, object, Dialect] | None = None
+
+    def dialect(self, model: Model) -> Dialect:
+        """How a model is sent its own earlier answers; run after run asks the same one."""
+        spoken, profile = self._spoken, model.profile
+        if spoken is None or spoken[0] is not model or spoken[1] is not profile:
+            self._spoken = spoken = model, profile, dialect(model)
+        return spoken[2]
 
     def keep(self, history: History) -> None:
         """Remember a history, unless it is very long, and forget the oldest."""

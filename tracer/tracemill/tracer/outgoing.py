@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from tracemill.tracer.conversion import (
     Dialect,
-    dialect,
     instruction_parts,
     offered_tools,
     prepared_messages,
@@ -71,7 +70,6 @@ class Outgoing:
         self._histories = histories
         self._keep_files = keep_files
         self._history: History | None = None
-        self._spoken: tuple[Model, Dialect] | None = None
         self._start_afresh(None)
 
     def _start_afresh(self, generation: int | None) -> None:
@@ -121,9 +119,7 @@ class Outgoing:
         return History(self._spool, self._session_id, keep_files=self._keep_files)
 
     def _dialect(self, model: Model) -> Dialect:
-        if self._spoken is None or self._spoken[0] is not model:
-            self._spoken = model, dialect(model)
-        return self._spoken[1]
+        return self._histories.dialect(model)
 
     def _instructions(self, parts: Sequence[InstructionPart]) -> list[str]:
         texts = [part.content for part in parts]

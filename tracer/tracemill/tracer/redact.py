@@ -28,7 +28,7 @@ from typing import Any, TypeVar, cast
 
 from tracemill.tracer.detect import Detector, apart, occurrences, spellings
 from tracemill.tracer.harmless import Harmless
-from tracemill.tracer.json_text import encodable, parsed, unescaped
+from tracemill.tracer.json_text import encodable, parsed, spelled_text, unescaped
 from tracemill.tracer.messages import Message, compact_json, content_id, put_together, quoted
 from tracemill.tracer.secret_names import announces, is_secret_name, kind_of_field
 
@@ -253,7 +253,7 @@ class SessionRedactor:
         if found is None:
             if text not in known and not self._detector.look.clears(text):
                 return None
-            found = quoted(text)
+            found = spelled_text(text)
             self._harmless.add(text, found)
         return found
 
