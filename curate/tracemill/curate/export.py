@@ -34,6 +34,7 @@ from tracemill.curate.pipeline import sift
 from tracemill.curate.prepare import wanted
 from tracemill.curate.recipe import Recipe, find
 from tracemill.curate.remembering import dataset_rows, remember
+from tracemill.curate.replay import FEATURES as REPLAYED
 from tracemill.curate.replay import apart, with_replay
 from tracemill.curate.scratch import scratch
 from tracemill.curate.sieve import Progress
@@ -67,7 +68,12 @@ def export(
     if name is not None and not re.match(NAME, name):
         raise ExportError(f"{name!r} cannot name a data set; use letters, digits, '.', '_' and '-'.")
     with scratch(home) as folder:
-        features = wanted([*features_of(plan.steps), *(PAIRED if plan.pairs else ())])
+        asked = [
+            *features_of(plan.steps),
+            *(PAIRED if plan.pairs else ()),
+            *(REPLAYED if plan.replay else ()),
+        ]
+        features = wanted(asked)
         gathered = gather(
             home, plan.every_source, plan.base, plan.rewrites, features, plan.split.seed, folder, progress
         )
@@ -75,7 +81,7 @@ def export(
         gathered = replace(gathered, rows=own)
         sifted = sift(as_read(gathered), plan.steps, progress, folder)
         if plan.replay:
-            sifted = with_replay(sifted, replayed, plan.replay)
+            sifted = with_replay(sifted, replayed, plan.replay, folder)
         curated = form(sifted, folder, plan.format, chat, progress)
         if not curated.rows.height:
             raise ExportError(told(home, plan, gathered, curated, where))
