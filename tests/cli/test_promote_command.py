@@ -37,7 +37,10 @@ def refusal(run: Run, *words: str) -> str:
 def test_what_was_found_better_is_promoted_and_taken_back(home: Home, tracemill: Run) -> None:
     for name in ("tiny-a", "tiny-b"):
         record_verdict(home, name, "better")
-    assert "tiny-a is promoted." in tracemill("promote", "tiny-a").out
+    first = tracemill("promote", "tiny-a")
+    assert "tiny-a is promoted." in first.out
+    assert "Nobody asked what tiny-a lost of its base's general ability" in first.err
+    record_verdict(home, "tiny-b", "not better", "guard/quick")
     assert promoted(home).path == home.adapters / "tiny-a"
     told = json.loads(tracemill("promote", str(home.adapters / "tiny-b"), "--json").out)
     assert (told["changed"], told["adapter"], told["verdict"], told["forced"]) == (
@@ -47,7 +50,8 @@ def test_what_was_found_better_is_promoted_and_taken_back(home: Home, tracemill:
         False,
     )
     assert (told["by"], told["suite"]) == (getpass.getuser(), "rows-1/test")
-    assert "tiny-b is promoted already" in tracemill("promote", "tiny-b").out
+    again = tracemill("promote", "tiny-b")
+    assert "tiny-b is promoted already" in again.out and "general ability" not in again.err
     assert len(history(home)) == 2
 
     assert "tiny-b is taken back. tiny-a is promoted again." in tracemill("rollback").out

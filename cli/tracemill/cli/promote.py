@@ -38,7 +38,7 @@ def promote(
     """Make an adapter the one that `tracemill serve` serves.
 
     Of the newest verdicts on it, one on each suite that it was compared on,
-    one must be `better` and none `worse`.
+    one must be `better` and none `worse`. An adapter that lost general ability is `worse` on the guard.
     """
     if (adapter is None) != show or (show and force):
         raise typer.BadParameter("give an adapter to promote, or --show alone.")
@@ -47,16 +47,22 @@ def promote(
         return
     from tracemill.cli.fresh import fresh_home
     from tracemill.train.finding import find_adapter
-    from tracemill.train.promotion import current, history
+    from tracemill.train.promotion import current, history, verdicts
     from tracemill.train.promotion import promote as promote_it
 
     home = fresh_home()
     before = current(history(home))
-    step = promote_it(home, find_adapter(home, adapter), force=force)
+    found = find_adapter(home, adapter)
+    step = promote_it(home, found, force=force)
     if step.forced:
         output.hint(
             f"Forced: no verdict speaks for {step.adapter} ({step.verdict or 'it was never compared'}); "
             "the history keeps that."
+        )
+    if not any(one.suite.startswith("guard/") for one in verdicts(home, found)):
+        output.hint(
+            f"Nobody asked what {step.adapter} lost of its base's general ability: "
+            f"`tracemill evaluate {found.card['base']} --adapter {found.path} --suite guard` does."
         )
     if as_json:
         output.emit_json({"changed": step != before, **step.model_dump()})
