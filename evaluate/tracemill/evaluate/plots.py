@@ -72,7 +72,8 @@ def accuracy_plot(comparison: Comparison) -> str:
     """Share right with its 95% interval, base beside adapter: all calls, each category, direct answers."""
     groups = [comparison.calls, *comparison.categories]
     groups += [comparison.direct] if comparison.direct else []
-    return _shares("accuracy", [(group.name, group.n, group.base, group.adapter) for group in groups])
+    shown = [(group.name, group.n, group.base, group.adapter) for group in groups]
+    return _shares("accuracy", shown, apart=1)
 
 
 def guard_plot(guard: GuardComparison) -> str:
@@ -138,15 +139,19 @@ def lengths(result: ItemResult) -> tuple[int, int]:
     return len(turn_text(result.item.expected)), len(result.text)
 
 
-def _shares(name: str, groups: Sequence[tuple[str, int, Interval, Interval]]) -> str:
-    """A row for each (name, number, base, adapter): two shares, 0..1, each with its interval."""
+def _shares(name: str, groups: Sequence[tuple[str, int, Interval, Interval]], apart: int = 0) -> str:
+    """A row for each (name, number, base, adapter): two shares, 0..1, each with its interval.
+
+    A line keeps the first rows, so many of them, `apart` from the rest.
+    """
     names = [f"{shorten(group, 30, placeholder='…')} ({n})" for group, n, _, _ in groups]
     with _axes(name, 6.4, 0.6 + 0.42 * len(groups)) as (axes, done):
         for row, (_, _, base, adapter) in enumerate(groups):
             _dot(axes, row - 0.14, base, BASE, filled=False)
             _dot(axes, row + 0.14, adapter, ADAPTER, filled=True)
         _rows(axes, names)
-        axes.axhline(0.5, color=LINE, linewidth=0.8)
+        if apart:
+            axes.axhline(apart - 0.5, color=LINE, linewidth=0.8)
         axes.set_xlim(-2, 102)
         axes.set_xticks(range(0, 101, 20), [f"{tick}%" for tick in range(0, 101, 20)])
         axes.grid(axis="x")

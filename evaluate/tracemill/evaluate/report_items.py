@@ -20,7 +20,7 @@ CUT = 2_000
 """Characters shown of a message of the history."""
 MOST_PIECES = 400
 """Words and signs of a text up to which a difference is looked for: the work grows with their square."""
-ALIKE = 0.3
+ALIKE = 0.5
 """How much of two texts must be the same for a difference to tell anything."""
 
 Part = tuple[Literal["same", "extra", "missing"], str]
