@@ -58,6 +58,7 @@ def test_a_grid_is_run_once_and_ranked_on_the_validation_split(
     again = tracemill("sweep", str(data), str(file))
     assert again.code == 0, again.err
     assert "The best of 2 runs was chosen by the very 3 tool calls that its score is a share of" in again.out
+    assert "Its 95% interval is +-28 points or more" in again.out
     assert "failed" in again.out and "learning_rate 1e+38: seed 0: " in again.err
     folder = Path(made["folder"])
     kept = json.loads((folder / "sweep.json").read_text("utf-8"))

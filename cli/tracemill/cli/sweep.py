@@ -182,12 +182,16 @@ def _written(
 
 
 def _note(best: Point, base: BaseModel, data: Dataset, items: int, runs: int, flatters: float) -> str:
+    from tracemill.train.choice import half_width
+
+    half = half_width(best.mean or 0.0, items)
     more = f", by chance alone up to about {100 * flatters:.0f} points too high" if flatters else ""
     command = f"tracemill evaluate {base.name} --adapter {best.best_run.adapter} --dataset {data.folder}"
     return (
         f"The best of {runs} runs was chosen by the very {items} tool calls that its score is a share of: "
-        f"that score flatters{more}. Before you believe it, score it once on calls that chose nothing: "
-        f"{command} --split test"
+        f"that score flatters{more}. Its 95% interval is +-{100 * half:.0f} points or more, and points that "
+        f"differ by less cannot be told apart. Before you believe it, score it once on calls that chose "
+        f"nothing: {command} --split test"
     )
 
 
