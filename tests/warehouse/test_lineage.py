@@ -62,7 +62,8 @@ EVALUATION = Evaluation(
     details={"interval": [0.1, 0.9]},
 )
 LINEAGE = (
-    "datasets dataset_rows training_runs checkpoints evaluations evaluation_items outcomes feedback lineage"
+    "datasets dataset_rows training_runs checkpoints evaluations evaluation_items "
+    "outcomes feedback lineage notes"
 )
 
 
@@ -119,7 +120,9 @@ def test_one_query_leads_from_an_adapter_to_the_events_it_came_from(filled: Home
 
 def test_a_warehouse_made_anew_from_the_spool_knows_it_all(filled: Home) -> None:
     store.label(filled, "s1", outcome="bad", score=-0.5, note="wrong file")
+    store.record_note(filled, lineage.Note("t1", "longer prompts"))
     before = recorded(filled)
+    assert [row[1:3] for row in before["notes"]] == [("t1", "longer prompts")]
     filled.warehouse.unlink()
     filled.snapshot.unlink()
     ingest(filled)

@@ -17,7 +17,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tracemill.cli import dataset, output, suite
+from tracemill.cli import dataset, journal, output, suite
 from tracemill.cli.compare import compare
 from tracemill.cli.demo import demo
 from tracemill.cli.doctor import doctor
@@ -39,8 +39,8 @@ from tracemill.cli.serve import serve
 from tracemill.cli.sessions import sessions
 from tracemill.cli.show import show
 from tracemill.cli.sql import sql
-from tracemill.cli.train import train
 from tracemill.cli.sweep import sweep
+from tracemill.cli.train import train
 from tracemill.cli.verify import verify
 from tracemill.tracer.errors import TracemillError
 
@@ -66,8 +66,8 @@ COMMANDS: list[tuple[str, Callable[..., Any], str, str]] = [
     ("export", export, "Learn", "tracemill export --recipe default --model smollm2-135m"),
     ("dataset", dataset.dataset, "Learn", "tracemill dataset stats ~/.tracemill/datasets/NAME"),
     ("train", train, "Learn", "tracemill train ~/.tracemill/datasets/NAME --seed 1"),
-    ("suite", suite.suite, "Learn", "tracemill suite check mine.toml"),
     ("sweep", sweep, "Learn", "tracemill sweep ~/.tracemill/datasets/NAME sweep.toml"),
+    ("suite", suite.suite, "Learn", "tracemill suite check mine.toml"),
     (
         "evaluate",
         evaluate,
@@ -76,6 +76,7 @@ COMMANDS: list[tuple[str, Callable[..., Any], str, str]] = [
     ),
     ("compare", compare, "Learn", "tracemill compare smollm2-135m ADAPTER --require better"),
     ("judge", judge, "Learn", "tracemill judge smollm2-135m ADAPTER --by openai:gpt-5-mini --by human"),
+    ("journal", journal.journal, "Learn", "tracemill journal --html journal.html"),
     ("improve", improve, "Learn", "tracemill improve --model smollm2-135m --json"),
     ("promote", promote, "Use", "tracemill promote ~/.tracemill/adapters/NAME"),
     ("rollback", rollback, "Use", "tracemill rollback"),
@@ -85,7 +86,7 @@ COMMANDS: list[tuple[str, Callable[..., Any], str, str]] = [
     ("doctor", doctor, "Help", "tracemill doctor"),
 ]
 
-GROUPS = {"dataset": dataset.compose, "suite": suite.compose}
+GROUPS = {"dataset": dataset.compose, "suite": suite.compose, "journal": journal.compose}
 """Commands with subcommands, and what composes them."""
 
 PASSES_ON = {"record": {"allow_interspersed_args": False}}

@@ -69,6 +69,7 @@ _KEYS = {
     "dataset_rows": "part_of",
     "training": "training_id",
     "evaluation": "evaluation_id",
+    "note": "about",
 }
 
 

@@ -1,8 +1,8 @@
-"""What the later rooms made of the sessions, as events: data sets, trainings, evaluations.
+"""What the later rooms made of the sessions, as events: data sets, trainings, evaluations, notes on them.
 
-In: what a data set, a fine-tuning or an evaluation is, as plain dataclasses. Out: events of the kinds
-`dataset`, `training` and `evaluation`, one each with all its rows, which go through the spool like everything
-else, so that the warehouse can be rebuilt from it. A data set of many rows has events of the kind
+In: what a data set, a fine-tuning, an evaluation or a note is, as plain dataclasses. Out: events of the kinds
+`dataset`, `training`, `evaluation` and `note`, one each with all its rows, which go through the spool like
+everything else, so that the warehouse can be rebuilt from it. A data set of many rows has events of the kind
 `dataset_rows` beside its own, and is known when all of them are. `tracemill.warehouse.store` writes them.
 """
 
@@ -110,10 +110,21 @@ class Evaluation:
     details: Json = field(default_factory=dict[str, Any])
 
 
-_KINDS: dict[str, type[Dataset | Training | Evaluation]] = {
+@dataclass(frozen=True)
+class Note:
+    """What somebody noted about an experiment; columns of the table `notes`."""
+
+    about: str
+    note: str
+
+
+Record = Dataset | Training | Evaluation | Note
+
+_KINDS: dict[str, type[Record]] = {
     "dataset": Dataset,
     "training": Training,
     "evaluation": Evaluation,
+    "note": Note,
 }
 
 FIELDS: dict[str, frozenset[str]] = {
@@ -127,7 +138,7 @@ FIELDS: dict[str, frozenset[str]] = {
 rows of a data set."""
 
 
-def events_of(record: Dataset | Training | Evaluation, after: str = "") -> Iterator[Json]:
+def events_of(record: Record, after: str = "") -> Iterator[Json]:
     """The events that carry a record, stamped with ids and the time; the rows are gone through once.
 
     The events of a data set have the same ids whenever it is recorded `after` the same record of its id, so

@@ -92,3 +92,5 @@ FROM (
     "details": "JSON"}]')) AS i
   FROM made WHERE kind = 'evaluation'
 ) WHERE i.item_id IS NOT NULL GROUP BY made_id, i.item_id;
+
+INSERT INTO notes SELECT id, event->>'about', event->>'note', ts FROM incoming WHERE kind = 'note';

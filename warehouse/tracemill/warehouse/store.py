@@ -38,6 +38,11 @@ def record_evaluation(home: Home, evaluation: lineage.Evaluation) -> None:
     _record(home, lineage.events_of(evaluation))
 
 
+def record_note(home: Home, note: lineage.Note) -> None:
+    """Remember what somebody noted about an experiment, beside earlier notes."""
+    _record(home, lineage.events_of(note))
+
+
 def label(
     home: Home,
     session_id: str,

@@ -37,8 +37,8 @@ def markdown(card: Card) -> str:
 def _parts(card: Card) -> Iterator[str]:
     facts = card.facts
     yield f"# {_cell(facts.name)}"
-    yield _prose(about(facts))
-    yield _prose(looked_at(facts))
+    yield prose(about(facts))
+    yield prose(looked_at(facts))
     yield "## What looks wrong, and what to do"
     for finding in card.wrong:
         yield from _finding(finding)
@@ -47,11 +47,11 @@ def _parts(card: Card) -> Iterator[str]:
     yield f"Looked for and in order: {'; '.join(one.ill.title for one in card.fine)}."
     if len(facts.sets) > 1:
         yield "## By data set"
-        yield _table(("", *facts.sets), ((one.ill.title, *shares(one, facts.sets)) for one in card.wrong))
+        yield table(("", *facts.sets), ((one.ill.title, *shares(one, facts.sets)) for one in card.wrong))
     yield "## What was kept"
     if facts.manifest:
         steps = kept(facts.manifest.steps)
-        yield _table(
+        yield table(
             ("step", "", "in", "kept", "dropped", "turns out of the loss", "reasons"),
             (
                 (one.step, _bar(one.kept), one.rows_in, one.kept_rows, one.dropped, one.context, one.reasons)
@@ -63,20 +63,20 @@ def _parts(card: Card) -> Iterator[str]:
         yield "No manifest says what these rows were chosen from."
     yield "## Splits"
     columns = ("split", "rows", "sessions", "prompts", "turns learned", "as context")
-    yield _table((*columns, "calls", "not in a last message", "rows that call"), map(_split, facts.splits))
-    yield _prose(leaks(facts))
-    yield _prose(proof(facts))
+    yield table((*columns, "calls", "not in a last message", "rows that call"), map(_split, facts.splits))
+    yield prose(leaks(facts))
+    yield prose(proof(facts))
     yield "## Tool calls"
     if facts.tools:
-        yield _table(("tool", *SPLITS), ((tool, *by.values()) for tool, by in facts.tools.items()))
-        yield _table(
+        yield table(("tool", *SPLITS), ((tool, *by.values()) for tool, by in facts.tools.items()))
+        yield table(
             ("wire format", "calls", "cannot be read", "in a last message"),
             ((one.format, one.read + one.unread, one.unread, one.last) for one in facts.formats),
         )
     else:
         yield "No row calls a tool."
     yield "## Lengths"
-    yield _table(
+    yield table(
         ("split", "unit", "rows", "shortest", "median", "95%", "longest"),
         (
             (one.split, one.unit, one.rows, one.shortest, one.median, one.p95, one.longest)
@@ -84,14 +84,14 @@ def _parts(card: Card) -> Iterator[str]:
         ),
     )
     most = max((count for _, count in facts.histogram), default=1)
-    yield _table(
+    yield table(
         ("characters", "rows", ""), ((bin_, count, _bar(count / most)) for bin_, count in facts.histogram)
     )
     yield "## Languages, outcomes, categories, system prompts"
-    yield _table(("language of the prompt", "prompts"), facts.languages.items())
-    yield _table(("outcome", "rows"), facts.outcomes.items())
-    yield _table(("category", "rows"), list(facts.categories.items())[:_CATEGORIES])
-    yield _table(
+    yield table(("language of the prompt", "prompts"), facts.languages.items())
+    yield table(("outcome", "rows"), facts.outcomes.items())
+    yield table(("category", "rows"), list(facts.categories.items())[:_CATEGORIES])
+    yield table(
         ("system prompt", "rows"), ((text or "(none)", count) for text, count in facts.systems[:_SYSTEMS])
     )
     if more := facts.systems[_SYSTEMS:]:
@@ -118,7 +118,7 @@ def _split(one: SplitFacts) -> tuple[object, ...]:
 def _finding(finding: Finding) -> Iterator[str]:
     yield f"### {finding.ill.title}: {counted(finding)}"
     level = "Mend this" if finding.level == "bad" else "Look at it"
-    yield f"{level}. {_prose(f'{finding.ill.why} {finding.ill.mend}')}"
+    yield f"{level}. {prose(f'{finding.ill.why} {finding.ill.mend}')}"
     if finding.examples:
         yield "\n".join(f"- {_cell(row)}: {_cell(text)}" for row, text in finding.examples)
     if finding.ill.recipe:
@@ -138,7 +138,7 @@ def _cluster(card: Card, cluster: ClusterFacts) -> Iterator[str]:
                 row.first("assistant"),
             )
         )
-    yield _table(("row", "alike", "asked", "answered"), lines)
+    yield table(("row", "alike", "asked", "answered"), lines)
 
 
 def _example(example: Example) -> Iterator[str]:
@@ -164,7 +164,8 @@ def _bar(share: float) -> str:
     return "█" * round(_BAR * share)
 
 
-def _table(columns: Sequence[str], lines: Iterable[Sequence[object]]) -> str:
+def table(columns: Sequence[str], lines: Iterable[Sequence[object]]) -> str:
+    """A table; what stands in a cell is cut at some length and acts as no Markdown."""
     rule = ["---"] * len(columns)
     return "\n".join(
         "| " + " | ".join(_cell(value) for value in line) + " |" for line in (columns, rule, *lines)
@@ -174,8 +175,9 @@ def _table(columns: Sequence[str], lines: Iterable[Sequence[object]]) -> str:
 def _cell(value: object) -> str:
     if not isinstance(value, str):
         return number(value)
-    return _prose(value if len(value) <= _CELL else f"{value[:_CELL]} ...")
+    return prose(value if len(value) <= _CELL else f"{value[:_CELL]} ...")
 
 
-def _prose(text: str) -> str:
+def prose(text: str) -> str:
+    """A text on one line, of which nothing acts as Markdown."""
     return _ACTS.sub(r"\\\g<0>", " ".join(plain(text).split()))
