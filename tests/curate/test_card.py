@@ -184,6 +184,48 @@ def test_planted_ills_are_found_and_counted(card_of: Made) -> None:
     assert of(card, "secrets").examples[0][1].startswith("it holds")
 
 
+def test_what_no_loss_falls_on_is_no_ill(card_of: Made) -> None:
+    clean = [said(prompt, f"The answer to {prompt} is here.") for prompt in topics(30)]
+    ill = [
+        said("Look at b", f"Let me check that for you.\n{tool_call('b.py')}"),
+        said("Look at c", '<tool_call>\n{"name": "read_file", "arguments": {"path": \n</tool_call>'),
+        said("Look at d", "I'll use the read_file tool on d.\n\nIt holds a list of names."),
+        said("Look at h", "```python\nprint(1)"),
+        said("Look at i", '```python\nprint "x"\n```'),
+        said("Say it twice", "It."),
+        said("Say it twice", "It."),
+        said("Show me what is new (request 1)", "Nothing."),
+    ]
+
+    def found(weight: int, *more: str) -> set[str]:
+        rows = [said(*(message["content"] for message in row["messages"]), *more) for row in ill]
+        for row in rows:
+            row["messages"][1]["weight"] = weight
+        card = card_of({"train": [*clean, *rows]}, f"set-{weight}-{len(more)}")
+        return {one.key for one in card.wrong} - {"share", "no_toolset", "one_tool", "systems"}
+
+    learned = {
+        "preambles",
+        "broken_calls",
+        "told_calls",
+        "truncated",
+        "python2",
+        "copies",
+        "markers",
+        "prompts",
+    }
+    assert learned <= found(1)
+    assert found(0) == set()
+    # Where a later turn is learned, prompt and row count, and the faults of the first turn do not.
+    assert found(0, "Go on", "So be it, and all of it is fine.") <= {
+        "copies",
+        "markers",
+        "prompts",
+        "near",
+        "families",
+    }
+
+
 def test_a_clean_data_set_has_nothing_to_mend(card_of: Made) -> None:
     tools = [
         {"name": name, "description": "", "parameters": {"type": "object"}} for name in ("read_file", "stat")

@@ -168,3 +168,24 @@ def test_texts_are_read_again_where_they_lie(home: Home, tmp_path: Path) -> None
         *(("near_duplicates", f"source/train:{at}") for at in (2, 3, 4)),
         ("against", "source/train:44"),
     ]
+
+
+def test_what_was_only_context_in_an_earlier_data_set_was_not_learned(tmp_path: Path) -> None:
+    def earlier(name: str, weights: list[int], **more: object) -> dict[str, object]:
+        said = [user(ASKED), assistant("One."), user("And then?"), assistant("Two.")]
+        for message, weight in zip(said[1::2], weights, strict=True):
+            message["weight"] = weight  # type: ignore[typeddict-unknown-key]
+        return {"id": name, "messages": said, **more}
+
+    def kept(*rows: dict[str, object]) -> bool:
+        (tmp_path / "old.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        one = frame(conversation(1, [user(ASKED), assistant("One."), user("And then?"), assistant("Two.")]))
+        curated = curate(one, {"against": AgainstOptions(datasets=[str(tmp_path / "old.jsonl")])})
+        return curated.rows.height == 1
+
+    assert not kept(earlier("a", [1, 1]))
+    assert kept(earlier("a", [0, 0])), "nothing of it was learned"
+    assert kept(earlier("a", [0, 1])), "the first turn was not"
+    by_turn = earlier("a@1", [1, 1])
+    by_turn["messages"] = by_turn["messages"][:2]  # type: ignore[index]
+    assert not kept(by_turn, earlier("a@3", [0, 1])), "a row a turn: each was learned in its own"

@@ -8,7 +8,7 @@ Out: `Sieved`. What makes two conversations near copies is told in `curate/featu
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -73,9 +73,8 @@ def near_duplicates(frame: pl.LazyFrame, options: NearOptions, folder: Path | No
     """
     rows = frame.collect()
     signatures = stacked(rows["minhash"].to_list())
-    found = find(
-        signatures, reader(rows, folder), options.threshold, _preference(rows), stands=_teaches_all(rows)
-    )
+    stands = _teaches_all(rows["context"].to_list(), _learned(rows))
+    found = find(signatures, reader(rows, folder), options.threshold, _preference(rows), stands=stands)
     best = options.keep == "best"
     found = replace(found, leader=_without_branches(rows, found.leader))
     judged = _with_clusters(rows, found, found.leader if best else found.cluster)
@@ -83,10 +82,12 @@ def near_duplicates(frame: pl.LazyFrame, options: NearOptions, folder: Path | No
     return sieve(judged.lazy(), "near_duplicates", first if best else pl.lit(True))
 
 
-def _teaches_all(rows: pl.DataFrame) -> Judge:
+def _learned(rows: pl.DataFrame) -> list[list[int]]:
+    return rows.select(pl.col("assistants").list.set_difference("context")).to_series().to_list()
+
+
+def _teaches_all(context: Sequence[Sequence[int]], learned: Sequence[Sequence[int]]) -> Judge:
     """Whether the right row learns no turn that is context, at the same place, in the left one."""
-    context = rows["context"].to_list()
-    learned = rows.select(pl.col("assistants").list.set_difference("context")).to_series().to_list()
 
     def stands(left: Positions, right: Positions) -> NDArray[np.bool_]:
         pairs = zip(left.tolist(), right.tolist(), strict=True)
@@ -140,7 +141,7 @@ def _percent(column: str) -> pl.Expr:
 
 
 def against(frame: pl.LazyFrame, options: AgainstOptions, folder: Path | None) -> Sieved:
-    """Keep what stands in no earlier data set, neither as it is nor nearly."""
+    """Keep what was learned in no earlier data set, neither as it is nor nearly; context there was not."""
     rows = frame.collect()
     known = earlier(options.datasets)
     signatures = stacked([*rows["minhash"].to_list(), *known.signatures])
@@ -153,6 +154,7 @@ def against(frame: pl.LazyFrame, options: AgainstOptions, folder: Path | None) -
         options.threshold,
         (np.arange(size) - height) % size,
         fixed,
+        _teaches_all([*rows["context"].to_list(), *known.context], _learned(rows)),
     )
     leader = found.leader[:height]
     seen = leader >= height

@@ -201,7 +201,7 @@ STEPS: dict[str, Step] = {
         copies.against,
         "record more sessions, or name fewer data sets",
         copies.AgainstOptions,
-        ("minhash",),
+        ("minhash", "assistants"),
         texts=True,
     ),
     "decontaminate": Step(

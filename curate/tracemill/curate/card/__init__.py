@@ -14,7 +14,7 @@ from typing import Any
 from tracemill.curate.card.advice import Finding, advice
 from tracemill.curate.card.facts import Facts, facts
 from tracemill.curate.card.groups import copies_of, languages_of, leaks_of, without_secrets
-from tracemill.curate.card.measure import measure
+from tracemill.curate.card.measure import learning, measure
 from tracemill.curate.card.reading import ROWS, Data, choose
 from tracemill.curate.card.shown import Shown, texts
 from tracemill.curate.chat.template import Chat
@@ -88,7 +88,8 @@ def make(
     """
     rows = choose(sets, progress, most)
     measured = measure(rows, chat, progress)
-    near, languages, leaks = copies_of(measured.rows), languages_of(measured.rows), leaks_of(measured.rows)
+    learned = learning(measured.rows)
+    near, languages, leaks = copies_of(learned), languages_of(learned), leaks_of(measured.rows)
     told = facts(rows, measured, near, languages, leaks, name)
     open_rows = without_secrets(measured.rows).select("conversation_id", "data", "side", "draw")
     random = open_rows.unique("draw", keep="first", maintain_order=True).sort("draw").head(EXAMPLES)

@@ -69,11 +69,11 @@ def _trained_by_us(finding: Finding) -> bool:
 
 
 def _counted(measured: Measured, languages: pl.DataFrame) -> dict[str, dict[str, int]]:
-    """How many there are of each unit in each data set."""
-    rows, calls = measured.rows, calls_of(measured.rows)
+    """How many there are of each unit in each data set; of turns and calls, those that are learned."""
+    rows, calls = measured.rows, calls_of(measured.rows).filter("learned")
     faults = Counter(data for data, _ in measured.faults)
     read = _by_set(rows)
-    turns = rows.group_by("data").agg(pl.col("assistants").list.len().sum().cast(pl.Int64))
+    turns = rows.group_by("data").agg(pl.col("learned").sum())
     return {
         "rows": read,
         "leaks": read,

@@ -14,7 +14,7 @@ import polars as pl
 
 from tracemill.curate.card.groups import calls_of
 from tracemill.curate.card.ills import WRITTEN
-from tracemill.curate.card.measure import Measured, learned_calls
+from tracemill.curate.card.measure import Measured, learned_calls, learning
 from tracemill.curate.features.faults import excerpt
 from tracemill.curate.leaks import Leak
 from tracemill.curate.steps import STEPS
@@ -32,9 +32,17 @@ _ONE, _FEW = 0.95, 20
 def all_hits(
     measured: Measured, near: pl.DataFrame, languages: pl.DataFrame, leaks: Mapping[str, Sequence[Leak]]
 ) -> dict[str, pl.DataFrame]:
-    """The hits of every ill, by its key; `near`, `languages` and `leaks` as `groups` finds them."""
-    rows = measured.rows
-    return {**dict(_hits(rows, calls_of(rows), near)), **_told(measured, languages, leaks)}
+    """The hits of every ill, by its key; `near`, `languages` and `leaks` as `groups` finds them.
+
+    What no loss falls on teaches nothing wrong, so it counts only where it is a secret or a leak.
+    """
+    rows = learning(measured.rows)
+    calls = calls_of(rows).filter("learned")
+    return {
+        **dict(_hits(rows, calls, near)),
+        "secrets": _step(measured.rows, "secrets").select(*HITS),
+        **_told(measured, languages, leaks),
+    }
 
 
 def _hits(rows: pl.DataFrame, calls: pl.DataFrame, near: pl.DataFrame) -> Iterator[tuple[str, pl.DataFrame]]:
@@ -42,7 +50,6 @@ def _hits(rows: pl.DataFrame, calls: pl.DataFrame, near: pl.DataFrame) -> Iterat
     yield "markers", _step(rows, "markers")
     yield "misfits", _step(rows, "schema", turns="drop")
     yield "python2", _step(rows, "python2", turns="drop")
-    yield "secrets", _step(rows, "secrets")
     answers = _step(rows, "answers", turns="drop")
     kinds = {"empty": ("empty answer", "vacuous answer"), "promises": ("promise without a call",),
              "truncated": ("truncated answer",)}  # fmt: skip
@@ -65,7 +72,7 @@ def _hits(rows: pl.DataFrame, calls: pl.DataFrame, near: pl.DataFrame) -> Iterat
     yield (
         "untrained",
         _of_calls(
-            calls.filter(~pl.col("last") & pl.col("learned")),
+            calls.filter(~pl.col("last")),
             pl.format("{} in message {}", pl.col("tool").fill_null("a call"), "turn"),
         ),
     )

@@ -26,6 +26,7 @@ from tracemill.curate.datasets.facts import STRUCTURED
 from tracemill.curate.datasets.opened import Opened
 from tracemill.curate.errors import CodecError, TemplateError
 from tracemill.curate.features import compute, schema
+from tracemill.curate.features.conversation import weightless
 from tracemill.curate.features.faults import excerpt
 from tracemill.curate.features.likeness import packed
 from tracemill.curate.features.talk import Talk
@@ -53,6 +54,7 @@ READ = (
     "misfits",
     "python2",
 )
+_OF_TURNS = ("answer_faults", "copies", "misfits", "python2")
 _CALL = pl.Struct(
     {
         "turn": pl.Int64,
@@ -172,14 +174,33 @@ def _measure(
         tokens = _tokens(chat, found.talk) if chat and drawn % every == 0 else None
         known = [found.columns[key] for key in KNOWN]
         made.append([*known, name, files.split_of(lines.place), drawn, *_row(found.talk), tokens,
-                     *compute(found.talk, AS_FOUND), *compute(read_calls(found.talk), READ)])  # fmt: skip
+                     *compute(found.talk, AS_FOUND), *_learned_faults(found.talk)])  # fmt: skip
     columns = {**KNOWN, **MEASURED, **schema((*AS_FOUND, *READ))}
     return pl.DataFrame(made, columns, orient="row"), faults
+
+
+def _learned_faults(talk: Talk) -> list[Any]:
+    """The features `READ`; what is wrong with a turn that is context is learned by nobody."""
+    context = weightless(talk)
+    found = zip(READ, compute(read_calls(talk), READ), strict=True)
+    return [
+        _elsewhere(value, context) if name in _OF_TURNS and value else value
+        for name, value in found
+    ]
+
+
+def _elsewhere(faults: list[dict[str, Any]], turns: list[int]) -> list[dict[str, Any]]:
+    return [one for one in faults if one["turn"] not in turns]
 
 
 def learned_calls() -> pl.Expr:
     """Of each call of a row, whether it is learned; where a row is a turn, those of its history are not."""
     return pl.col("calls").list.eval(pl.element().struct.field("learned"))
+
+
+def learning(rows: pl.DataFrame) -> pl.DataFrame:
+    """The rows of which some turn is learned, or that have none."""
+    return rows.filter((pl.col("learned") > 0) | (pl.col("assistants").list.len() == 0))
 
 
 def read_calls(talk: Talk) -> Talk:
@@ -191,7 +212,7 @@ def _row(talk: Talk) -> Iterator[Any]:
     yield from measured(talk)
     yield packed(talk).tobytes()
     yield next((message["content"] for message in talk.messages if message["role"] == "system"), None)
-    unlearned = [at for at in talk.assistants if _weight(talk.messages[at]) == 0]
+    unlearned = weightless(talk)
     yield len(talk.assistants) - len(unlearned)
     calls: list[dict[str, Any]] = []
     announced: list[dict[str, Any]] = []
@@ -202,6 +223,8 @@ def _row(talk: Talk) -> Iterator[Any]:
         own = list(_calls(talk, at, parsed, at not in unlearned))
         calls += own
         before = parsed.before if own else ""
+        if at in unlearned:
+            continue
         if announces(before):
             announced.append({"turn": at, "text": before[:200]})
         elif not own and (told := _PROSE_CALL.search(message["content"][:_TALKED])):
@@ -250,10 +273,6 @@ def _calls(talk: Talk, at: int, parsed: Parsed, learned: bool) -> Iterator[dict[
 
 def _known(name: str, offered: set[str]) -> bool | None:
     return name in offered if offered else None
-
-
-def _weight(message: Message) -> object:
-    return message.get("weight", 1)
 
 
 def _tokens(chat: Chat, talk: Talk) -> int | None:

@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 
-from tracemill.curate.chat_lines import FILES, PAIRS, Found, Lines, read_chat, read_lines
+from tracemill.curate.chat_lines import FILES, PAIRS, Fault, Lines, read_chat, read_lines
 from tracemill.curate.errors import RecipeError
+from tracemill.curate.features.conversation import weightless
 from tracemill.curate.features.likeness import Packed, minhash, packed, shingles
 from tracemill.curate.features.talk import prompt_key
+from tracemill.curate.names import conversation_of
 from tracemill.curate.sources import BATCH_ROWS
 from tracemill.curate.spread import spread
 
@@ -27,36 +29,57 @@ _PROMPT_KEYS = ("prompt", "question", "input", "instruction", "problem_statement
 
 @dataclass(frozen=True)
 class Earlier:
-    """Parallel lists over the rows of earlier data sets: what they are called, and what is compared."""
+    """Parallel lists over the rows of earlier data sets: what they are called, what is compared, the turns
+    that are context there, and the conversation that a row is `of`."""
 
     names: list[str] = field(default_factory=list[str])
     signatures: list[bytes] = field(default_factory=list[bytes])
     shingles: list[Packed] = field(default_factory=list[Packed])
+    context: list[list[int]] = field(default_factory=list[list[int]])
+    of: list[str] = field(default_factory=list[str])
 
 
 def earlier(datasets: Sequence[str]) -> Earlier:
-    """The rows of folders or files of chat JSONL."""
+    """The rows of folders or files of chat JSONL of which a turn was learned."""
     known = Earlier()
+    learned: dict[str, set[int]] = {}
     for name in datasets:
         path = Path(name).expanduser()
         for found in spread(_work, read_chat(_files(path, "earlier data set"), path.name, BATCH_ROWS)):
-            for row, signature, its_shingles in found:
-                known.names.append(row)
-                known.signatures.append(signature)
-                known.shingles.append(its_shingles)
-    return known
-
-
-def _work(lines: Lines) -> list[tuple[str, bytes, Packed]]:
-    return [
-        (
-            f"{found.columns['conversation_id']} of the data set {lines.source}",
-            minhash(found.talk),
-            packed(found.talk),
-        )
-        for found in read_lines(lines)
-        if isinstance(found, Found)
+            for row in found:
+                known.names.append(f"{row.name} of the data set {path.name}")
+                known.signatures.append(row.signature)
+                known.shingles.append(row.shingles)
+                known.context.append(row.context)
+                learned.setdefault(f"{path}/{conversation_of(row.name)}", set()).update(row.learned)
+                known.of.append(f"{path}/{conversation_of(row.name)}")
+    # Where a row is a turn, the turns before it are learned in rows of their own.
+    context = [
+        [at for at in own if at not in learned[of]] for own, of in zip(known.context, known.of, strict=True)
     ]
+    return replace(known, context=context)
+
+
+@dataclass(frozen=True)
+class _Row:
+    name: str
+    signature: bytes
+    shingles: Packed
+    context: list[int]
+    learned: list[int]
+
+
+def _work(lines: Lines) -> list[_Row]:
+    made: list[_Row] = []
+    for found in read_lines(lines):
+        if isinstance(found, Fault):
+            continue
+        talk, context = found.talk, weightless(found.talk)
+        learned = [at for at in talk.assistants if at not in context]
+        if learned or not context:
+            name = found.columns["conversation_id"]
+            made.append(_Row(name, minhash(talk), packed(talk), context, learned))
+    return made
 
 
 def _files(path: Path, what: str) -> list[Path]:
