@@ -108,8 +108,10 @@ def difference(expected: str, got: str) -> list[Part]:
         if word == "equal":
             parts.append(("same", "".join(right[c:d])))
             continue
-        parts += [("missing", "".join(left[a:b]))] if b > a else []
-        parts += [("extra", "".join(right[c:d]))] if d > c else []
+        if b > a:
+            parts.append(("missing", "".join(left[a:b])))
+        if d > c:
+            parts.append(("extra", "".join(right[c:d])))
     return parts
 
 
