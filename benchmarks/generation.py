@@ -165,6 +165,11 @@ def run_of(command: Sequence[str]) -> Run:
     return Run(**json.loads(done.stdout.splitlines()[-1]))
 
 
+def tell(runs: dict[str, list[Run]], number: int, way: str, run: Run) -> None:
+    runs.setdefault(way, []).append(run)
+    print(f"round {number + 1}, {way}: {run.seconds:.1f} s", file=sys.stderr)
+
+
 def shared(prompts: Sequence[Sequence[int]]) -> int:
     """How many tokens all prompts begin with."""
     return next(i for i, tokens in enumerate(zip(*prompts, strict=False)) if len(set(tokens)) > 1)
@@ -241,19 +246,16 @@ def main() -> None:
         folder = Path(name)
         (folder / "items.json").write_text(json.dumps(items))
         for number in range(asked.rounds):
-            found = {
-                "Tracemill, in batches": run_of(
-                    [sys.executable, __file__, "--batches", str(path), str(folder / "items.json")]
-                )
-            }
+            command = [sys.executable, __file__, "--batches", str(path), str(folder / "items.json")]
+            tell(runs, number, "Tracemill, in batches", run_of(command))
             with served(path, folder / "log") as port:
-                found["mlx_lm.server, one request at a time"] = one_at_a_time(port, items, prompts)
+                tell(
+                    runs, number, "mlx_lm.server, one request at a time", one_at_a_time(port, items, prompts)
+                )
             if asked.inspect:
                 with served(path, folder / "log") as port:
-                    found["mlx_lm.server, driven by Inspect AI"] = by_inspect(asked.inspect, port, folder)
-            for way, run in found.items():
-                runs.setdefault(way, []).append(run)
-                print(f"round {number + 1}, {way}: {run.seconds:.1f} s", file=sys.stderr)
+                    run = by_inspect(asked.inspect, port, folder)
+                tell(runs, number, "mlx_lm.server, driven by Inspect AI", run)
     inspect = f", inspect-ai {_inspect_version(asked.inspect)}" if asked.inspect else ""
     asked.out.write_text(report(Path(asked.model).name, prompts, runs, inspect, load))
     print(asked.out.read_text())
