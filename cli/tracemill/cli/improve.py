@@ -49,7 +49,7 @@ def improve(
     """Export, train, evaluate, compare, and promote what is better and lost nothing.
 
     Exit code 1 where the adapter is not better than its base on held-out turns, or lost general ability.
-    To learn from a folder of chat JSONL, give a recipe whose [source] has kind = "chat" and its path.
+    To learn from a folder of chat JSONL, give a recipe whose source has kind = "chat" and a path.
     """
     from tracemill.cli.fresh import fresh_home
     from tracemill.cli.loop import fast_blas, turn

@@ -16,7 +16,6 @@ MODEL = "smollm2-135m"
 LENGTH, METHOD, RATE, CHOICE, RUN = "Length", "What learns", "Learning rate", "Which checkpoint", "The run"
 """Headings of the options of training."""
 
-Model = Annotated[str, typer.Option(help="Base model: smollm2-135m, a folder or a Hugging Face id.")]
 Recipe = Annotated[
     str, typer.Option(help="Name of a recipe that comes with Tracemill, or path of a .toml file.")
 ]
