@@ -206,7 +206,11 @@ def slowly(body: dict[str, Any]) -> Answer:
     ("script", "models", "told"),
     [
         (slowly, ("m",), r"^1 of 1 items got no answer .* \(no answer within 1 seconds, 1 times\)"),
-        (lambda body: failed(429), ("m",), r"too many requests \(HTTP 429\), 1 times"),
+        (
+            lambda body: failed(429, **{"Retry-After": "600"}),
+            ("m",),
+            r"too many requests \(HTTP 429\); wait 600 sec",
+        ),
         (lambda body: failed(503, "busy"), ("m",), r"\(HTTP 503: busy\)"),
         (lambda body: PAGE, ("m",), r"answers with a web page, .* often ends in /v1\.$"),
         (lambda body: said("No."), PAGE, r"answers with a web page"),

@@ -161,7 +161,10 @@ def _told(
             f"{endpoint.url} does not know the model {endpoint.model!r} (HTTP 404); {has}."
         )
     if status == 429:
-        return UnansweredError(f"too many requests (HTTP 429), {TRIES} times")
+        wait = error.response.headers.get("retry-after")
+        return UnansweredError(
+            "too many requests (HTTP 429)" + (f"; wait {wait[:40]} seconds" if wait else "")
+        )
     return UnansweredError(f"HTTP {status}: {_message(error)}")
 
 

@@ -97,7 +97,7 @@ def score_remote(
     )
     if missing:
         record(home, suite, name, f"{remote.model} at {remote.place}", results, path=str(path))
-    return RemoteResults(name, results, spent(usages[one.item.id] for one in results), unanswered)
+    return RemoteResults(name, results, spent(usages.values()), unanswered)
 
 
 def remote_identity(suite: Suite, remote: Remote) -> str:
