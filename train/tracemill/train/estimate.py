@@ -99,10 +99,8 @@ def estimate(
     some = [parts[row] for row in numbers]
     mx.eval(model(mx.array([[0] * 16])))  # kernels are compiled at their first use
     try:
-        began = time.perf_counter()
         # Twice each sequence, so that what does not learn is computed before the first step, and timed apart.
         steps = Steps(model, some, replace(settings, steps=max(settings.steps, 2 * len(some))))
-        prepared = time.perf_counter() - began
         timed: list[Timed] = []
         for number, batch in enumerate(chosen, start=1):
             if progress:
@@ -118,7 +116,7 @@ def estimate(
     timed = timed[1:]
     rate = sum(one.seconds for one in timed) / sum(one.tokens for one in timed)
     tokens = sum(make_batch(parts, batch, steps.layout).tokens for batch in planned) / len(planned)
-    below = prepared / max(_shared_tokens(some, steps), 1)
+    below = steps.prepare_seconds / max(_shared_tokens(some, steps), 1)
     all_tokens = _shared_tokens(parts, steps)
     width = mx.float32.size * getattr(getattr(model, "args", None), "hidden_size", 0)
     kept = settings.steps * settings.batch_size > len(parts) and all_tokens * width <= MOST_STATES

@@ -7,6 +7,7 @@ Importing this module imports MLX: activate the BLAS first.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, cast
@@ -80,9 +81,12 @@ class Steps:
         blas.one_thread()
         learner = Gradients if settings.beta is None else partial(Preferences, beta=settings.beta)
         visits, most = settings.steps * settings.batch_size * settings.together, settings.batch_tokens
+        began = time.perf_counter()
         self._gradients = learner(
             model, parted, parts, streams, visits=visits, batch_tokens=most, progress=progress
         )
+        self.prepare_seconds = time.perf_counter() - began
+        """What was computed once, before the first step, took: the layers that do not learn."""
         visits = len(settings.checkpoint_steps()) * len(valid)
         self._valid = (
             learner(model, parted, valid, streams, visits=visits, batch_tokens=most) if valid else None
