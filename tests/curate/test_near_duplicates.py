@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import sysconfig
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -17,9 +18,11 @@ from planted_copies import edited
 from tracemill.curate.copies import NearOptions
 from tracemill.curate.features.likeness import SLOTS, likeness, minhash, packed, shingles, signature, words
 from tracemill.curate.features.talk import Talk
+from tracemill.curate.near import clusters
 from tracemill.curate.near.candidates import WINDOW, components, estimate, stacked
 from tracemill.curate.near.clusters import Clusters, find
 from tracemill.curate.near.reading import of_talks
+from tracemill.curate.near.shingled import Shingled
 from tracemill.curate.pipeline import Curated, curate
 from tracemill.tracer.messages import Message
 
@@ -107,8 +110,8 @@ def test_planted_copies_are_found_among_real_code() -> None:
     pool = [word.decode() for word in words(" ".join(chunks[:50])) if isinstance(word, bytes)]
     sources = rng.sample(range(len(chunks)), 300)
     copies = [edited(chunks[at], 0.05, rng, pool) for at in sources]
-    clusters = found([*chunks, *copies])
-    together = clusters.cluster[len(chunks) :] == clusters.cluster[sources]
+    joined = found([*chunks, *copies])
+    together = joined.cluster[len(chunks) :] == joined.cluster[sources]
     assert together.mean() >= 0.98
     alone = found(chunks)
     assert (alone.leader != np.arange(len(chunks))).mean() <= 0.02
@@ -158,17 +161,63 @@ def test_what_goes_is_near_to_what_stays_even_in_a_chain() -> None:
         " ".join([f"x{at}" if at < cut else word for at, word in enumerate(listed)]) for cut in (0, 8, 16)
     ]
     assert jaccard(chain[0], chain[1]) > 0.8 > jaccard(chain[0], chain[2])
-    clusters = found(chain)
-    assert clusters.cluster.tolist() == [0, 0, 0]
-    assert clusters.leader.tolist() == [0, 0, 2]
-    assert clusters.similarity[1] == pytest.approx(jaccard(chain[0], chain[1]))
+    joined = found(chain)
+    assert joined.cluster.tolist() == [0, 0, 0]
+    assert joined.leader.tolist() == [0, 0, 2]
+    assert joined.similarity[1] == pytest.approx(jaccard(chain[0], chain[1]))
     preferred = found(chain, preference=np.array([1, 0, 2]))
     assert preferred.leader.tolist() == [1, 1, 1]
     fixed = found(chain, preference=np.array([1, 0, 2]), fixed=np.array([True, True, False]))
     assert fixed.leader.tolist() == [0, 1, 1]
 
 
-def near_chat(number: int, extra: str = "", **columns: str | None) -> dict[str, object]:
+@given(st.lists(st.integers(0, 2**16 - 1), min_size=2, max_size=24), st.randoms())
+def test_clusters_of_many_that_differ_are_led_as_small_ones_are(picks: list[int], rng: random.Random) -> None:
+    """Variants of one text in 16 places, of which some are near to each other and most are not."""
+    texts = [
+        " ".join(
+            f"{'a' if pick >> place & 1 else 'b'}{place} w{place} v{place} u{place}" for place in range(16)
+        )
+        for pick in picks
+    ]
+    preference = np.array(rng.sample(range(len(texts)), len(texts)))
+    fixed = np.array([rng.random() < 0.1 for _ in texts])
+    whole = found(texts, preference=preference, fixed=fixed)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(clusters, "_ROUNDS", 1)
+        again = found(texts, preference=preference, fixed=fixed)
+    assert again.leader.tolist() == whole.leader.tolist()
+    assert again.similarity.tolist() == whole.similarity.tolist()
+
+
+def test_a_diffuse_cluster_costs_no_square(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = random.Random(4)
+    texts = [
+        " ".join(f"{rng.choice('aab')}{place} w{place} v{place} u{place}" for place in range(40))
+        for _ in range(800)
+    ]
+    compared = 0
+    plain = Shingled.similarity
+
+    def counted(self: Shingled, left: np.ndarray, right: np.ndarray) -> np.ndarray:
+        nonlocal compared
+        compared += len(left)
+        return plain(self, left, right)
+
+    monkeypatch.setattr(Shingled, "similarity", counted)
+    leaders: list[int] = []
+    for rounds in (10**9, 8):
+        monkeypatch.setattr(clusters, "_ROUNDS", rounds)
+        monkeypatch.setattr(clusters, "_LIKELY", 32)
+        compared = 0
+        result = found(texts, 0.84)
+        assert np.bincount(result.cluster).max() > len(texts) / 2, "they are one cluster"
+        leaders.append(len(set(result.leader.tolist())))
+        assert rounds > 8 or compared < 300 * len(texts)
+    assert len(texts) / 4 < leaders[0] <= leaders[1] < 1.3 * leaders[0]
+
+
+def near_chat(number: int, extra: str = "", **columns: Any) -> dict[str, object]:
     return conversation(number, [user(TEXT), assistant(f"{TEXT}{extra}")], **columns)
 
 

@@ -16,10 +16,10 @@ Some prompts are written all the same, ever fewer of them the longer they are, a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache, lru_cache
 from itertools import accumulate, pairwise
-from typing import Any, cast
+from typing import Any
 
 from tracemill.curate.chat.template import Chat, served, toolset
 from tracemill.tracer.messages import Message, Tool
@@ -172,7 +172,7 @@ def _names(node: Any, kind: Any) -> list[str]:
 
 
 def _is(node: Any, name: str, kind: Any) -> bool:
-    return isinstance(node, kind) and cast(Any, node).name == name
+    return isinstance(node, kind) and node.name == name
 
 
 def _in_tokens(chat: Chat, text: str, ends: Sequence[int], tokens: list[int]) -> list[int] | None:
@@ -185,9 +185,11 @@ def _in_tokens(chat: Chat, text: str, ends: Sequence[int], tokens: list[int]) ->
     )
     if not cuts or min(cuts) < 0 or any(one >= other for one, other in pairwise(cuts)):
         return None
-    read: Callable[[str], list[int]] = cache(
-        lambda piece: list(chat.tokenizer.encode(piece, add_special_tokens=False))
-    )
+
+    @cache
+    def read(piece: str) -> list[int]:
+        return list(chat.tokenizer.encode(piece, add_special_tokens=False))
+
     pieces = [read(text[start:end]) for start, end in pairwise([0, *cuts, len(text)])]
     if [token for piece in pieces for token in piece] != tokens:
         return None

@@ -7,7 +7,8 @@ ends differ, b alone does not stand for both unless it is the one preferred.
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections import Counter
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -20,6 +21,10 @@ from tracemill.curate.near.shingled import Reader, Shingled, shingled
 
 _TRIES = 50
 _REMEMBERED = 2_000_000
+_ROUNDS = 256
+"""How many rows of a cluster are compared with all others of it. Few clusters have so many that differ."""
+_LIKELY = 256
+"""With how many of the further ones each of the others is compared, and how many a bucket holds."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +98,7 @@ def find(
     order = np.arange(len(signatures)) if preference is None else preference
     stays = np.zeros(len(signatures), np.bool_) if fixed is None else fixed
     with clustered(signatures, read, threshold) as near:
-        return _led(near, order, stays, stands)
+        return _led(near, signatures, order, stays, stands)
 
 
 def across(
@@ -135,22 +140,61 @@ def _several(labels: Positions) -> Positions:
     return np.flatnonzero(np.bincount(labels, minlength=len(labels))[labels] > 1)
 
 
-def _led(near: Near, preference: Positions, fixed: NDArray[np.bool_], stands: Judge | None) -> Clusters:
+def _led(
+    near: Near,
+    signatures: NDArray[np.uint16],
+    preference: Positions,
+    fixed: NDArray[np.bool_],
+    stands: Judge | None,
+) -> Clusters:
     """In every cluster the most preferred row leads those near to it, then the next of the others does."""
     cluster = near.cluster
     leader, similarity = np.arange(len(cluster)), np.ones(len(cluster))
     waiting = _several(cluster)
     waiting = waiting[np.lexsort((preference[waiting], cluster[waiting]))]
-    while len(waiting):
-        groups = cluster[waiting]
-        leads = np.concatenate([[True], groups[1:] != groups[:-1]])
-        first = waiting[leads][np.cumsum(leads) - 1]
-        free = ~leads & ~fixed[waiting]
+
+    def leads(first: Positions, rows: Positions) -> NDArray[np.bool_]:
+        free = ~fixed[rows] & (first != rows)
         if stands is not None:
-            free[free] = stands(first[free], waiting[free])
-        led = np.zeros(len(waiting), np.bool_)
-        led[free] = near.judge(first[free], waiting[free])
+            free[free] = stands(first[free], rows[free])
+        free[free] = near.judge(first[free], rows[free])
+        return free
+
+    for _ in range(_ROUNDS):
+        if not len(waiting):
+            break
+        groups = cluster[waiting]
+        heads = np.concatenate([[True], groups[1:] != groups[:-1]])
+        first = waiting[heads][np.cumsum(heads) - 1]
+        led = leads(first, waiting)
         leader[waiting[led]] = first[led]
-        similarity[waiting[led]] = near.known.similarity(first[led], waiting[led])
-        waiting = waiting[~led & ~leads]
+        waiting = waiting[~led & ~heads]
+    for row, first in _led_by_likely(waiting, cluster, signatures, leads):
+        leader[row] = first
+    changed = np.flatnonzero(leader != np.arange(len(leader)))
+    similarity[changed] = near.known.similarity(leader[changed], changed)
     return Clusters(cluster, leader, similarity)
+
+
+def _led_by_likely(
+    waiting: Positions, cluster: Positions, signatures: NDArray[np.uint16], leads: Judge
+) -> Iterator[tuple[int, int]]:
+    """The same for the rest of clusters of many rows that differ: rows that are led, each with its leader.
+
+    All with all would cost the square of such a cluster. A row is compared with the `_LIKELY` leaders that
+    agree with it in most bands; so near one of many others it may stay.
+    """
+    bands = np.ascontiguousarray(signatures[waiting]).view(np.uint64)
+    buckets: dict[tuple[int, int, int], list[int]] = {}
+    for at, (row, values) in enumerate(zip(waiting.tolist(), bands.tolist(), strict=True)):
+        own = [(int(cluster[row]), band, value) for band, value in enumerate(values)]
+        agree = Counter(one for place in own for one in buckets.get(place, ()))
+        likely = waiting[sorted(one for one, _ in agree.most_common(_LIKELY))]
+        led = leads(likely, np.full(len(likely), row))
+        if led.any():
+            yield row, int(likely[led.argmax()])
+            continue
+        for place in own:
+            known = buckets.setdefault(place, [])
+            if len(known) < _LIKELY:
+                known.append(at)
