@@ -92,9 +92,9 @@ class _Watched(WrapperModel):
 
     def __init__(self, model: Model, step: _Step) -> None:
         super().__init__(model)
-        self._step = step
+        self._step: _Step | None = step
+        """None once it was told of."""
         self._attempt = step.attempts
-        self._sent = False
 
     async def __aenter__(self) -> _Watched:
         """Serving one attempt; the wrapped model is somebody else's to enter and to leave."""
@@ -105,7 +105,7 @@ class _Watched(WrapperModel):
 
     def prepare_messages(self, *arguments: Any, **named: Any) -> list[ModelMessage]:
         """As the wrapped model does it; then nobody needs to enter this one, in a scope of its own."""
-        context: Any = self._step.context
+        context: Any = self._step and self._step.context
         serving = getattr(context, "_serving_wrapper", None)
         # To enter and to leave it does nothing, and would cost half as much as to record the request.
         if serving is not None and serving[0] is self:
@@ -143,7 +143,8 @@ class _Watched(WrapperModel):
         settings: ModelSettings | None,
         parameters: ModelRequestParameters,
     ) -> None:
-        if self._sent:
-            return
-        self._sent = self._step.told = True
-        self._step.tell(Request(self.wrapped, messages, settings, parameters, self._attempt))
+        # The context of the step has this model: let go, it is freed at once, without the garbage collector.
+        step, self._step = self._step, None
+        if step is not None:
+            step.told = True
+            step.tell(Request(self.wrapped, messages, settings, parameters, self._attempt))
