@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Lock, Thread
 from typing import Any
 
-Answer = tuple[int, Mapping[str, str], bytes]
+Answer = tuple[int, Mapping[str, str], bytes | Iterable[bytes]]
 Script = Callable[[dict[str, Any]], Answer]
-"""From the body of a chat request to status, headers and body of the answer."""
+"""From the body of a chat request to status, headers and body of the answer, whole or piece by piece."""
 
 
 @dataclass
@@ -80,9 +80,9 @@ def chat_server(script: Script, models: Answer | tuple[str, ...] = ("m",)) -> Ge
                 self.send_response(status)
                 for name, value in headers.items():
                     self.send_header(name, value)
-                self.send_header("Content-Length", str(len(content)))
                 self.end_headers()
-                self.wfile.write(content)
+                for piece in [content] if isinstance(content, bytes) else content:
+                    self.wfile.write(piece)
             except OSError:  # whoever asked gave up waiting
                 pass
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -202,9 +202,16 @@ def slowly(body: dict[str, Any]) -> Answer:
     return said("No.")
 
 
+def trickling() -> Iterator[bytes]:
+    for _ in range(30):
+        time.sleep(0.05)
+        yield b" "
+
+
 @pytest.mark.parametrize(
     ("script", "models", "told"),
     [
+        (lambda body: (200, {}, trickling()), ("m",), r"no answer within 1 seconds, 1 times"),
         (slowly, ("m",), r"^1 of 1 items got no answer .* \(no answer within 1 seconds, 1 times\)"),
         (
             lambda body: failed(429, **{"Retry-After": "600"}),

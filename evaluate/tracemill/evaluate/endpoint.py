@@ -8,6 +8,7 @@ either way they become that text.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -122,10 +123,12 @@ async def _asked(
         body["seed"] = item_seed(request.sampling.seed, item.id)
     messages: Any = wire_messages(item.messages)
     try:
-        raw = await client.chat.completions.with_raw_response.create(
-            model=endpoint.model, messages=messages, **body
-        )
-    except APITimeoutError as error:
+        # The client waits anew for every piece of an answer, so one that trickles in would never end.
+        async with asyncio.timeout(request.seconds * TRIES):
+            raw = await client.chat.completions.with_raw_response.create(
+                model=endpoint.model, messages=messages, **body
+            )
+    except (APITimeoutError, TimeoutError) as error:
         raise UnansweredError(f"no answer within {request.seconds:g} seconds, {TRIES} times") from error
     except APIConnectionError as error:
         raise UnansweredError(f"the connection broke: {error.__cause__ or error}") from error
