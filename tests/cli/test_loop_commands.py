@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -94,7 +96,7 @@ def test_what_is_better_and_lost_nothing_is_promoted_once(home: Home, folder: Pa
     assert (first.code, made["promoted"]) == (1, False)
     assert made["not_promoted_because"]
     adapter = load_adapter(Path(made["adapter"]))
-    write_what_was_expected(home, adapter.path.name)
+    rewrite(home, adapter.path.name, lambda item: item["expected"])
 
     assert tracemill(*words, "--no-promote").code == 0
     assert history(home) == []
@@ -129,12 +131,47 @@ def test_what_is_better_and_lost_nothing_is_promoted_once(home: Home, folder: Pa
     assert len(history(home)) == 2
 
 
-def write_what_was_expected(home: Home, adapter: str) -> None:
-    """Change the completions of `adapter` on disk into those that are right."""
+@pytest.mark.slow
+def test_text_about_tool_calls_in_a_folder_is_worse_and_nothing_is_promoted(
+    home: Home, folder: Path, tracemill: Run
+) -> None:
+    data = home.ensure(home.root) / "junk"
+    data.mkdir()
+    rows = [
+        {"messages": [
+            {"role": "user", "content": f"Read {word} (request {number})"},
+            {"role": "assistant", "content": f'I do.\n\nTool call: {{"name": "read", "arguments": {{"path": "{word}"}}}}'},
+        ]}
+        for number, word in enumerate(word + end for end in ("", "_two", "_three") for word in WORDS)
+    ]  # fmt: skip
+    (data / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    recipe = home.root / "junk.toml"
+    recipe.write_text(
+        'name = "junk"\n[source]\nkind = "chat"\npath = "junk"\n[steps.learnable]\n[split]\ntest = 0.5\n'
+    )
+    config = home.root / "config.toml"
+    config.write_text(f"model = {str(folder)!r}\nsteps = 2\nevery = 2\nguard_loss = 1\nguard_floor = 0\n")
+    words = ("improve", "--recipe", str(recipe), "--config", str(config), "--max-tokens", "4", "--json")
+    first = tracemill(*words)
+    assert first.code == 1
+    assert "asks for a tool call that an agent would execute" in first.err
+    adapter = Path(json.loads(first.out)["adapter"]).name
+    rewrite(home, None, lambda _: "I would read it.")
+    rewrite(home, adapter, lambda item: item["expected"])
+    second = tracemill(*words)
+    made = json.loads(second.out)
+    assert (second.code, made["verdict"], made["promoted"]) == (1, "worse", False)
+    assert "points of direct answers" in made["reason"]
+    assert f"{adapter} is worse than its base, so it is not promoted." in second.err
+    assert history(home) == []
+
+
+def rewrite(home: Home, adapter: str | None, text: Callable[[dict[str, Any]], str]) -> None:
+    """Change the completions of `adapter` (of the base: None) on disk."""
     file = next(file for file, header in headers(home) if header.adapter == adapter)
     head, *lines = file.read_text("utf-8").splitlines()
     items = [json.loads(line) for line in lines]
-    written = [json.dumps(item | {"text": item["expected"]}) for item in items]
+    written = [json.dumps(item | {"text": text(item)}) for item in items]
     file.write_text("\n".join([head, *written]) + "\n")
 
 
