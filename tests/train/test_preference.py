@@ -323,3 +323,13 @@ def test_a_data_set_without_pairs_says_how_to_make_some(home: Home, work: Path, 
     (tmp_path / "tiny").symlink_to(work / "tiny")
     with pytest.raises(TrainError, match=r"no preference pairs .*add `\[pairs\]` to a recipe"):
         tune(home, tmp_path)
+
+
+def test_a_step_that_does_not_fit_is_told_in_pairs() -> None:
+    from tracemill.train import memory
+
+    shape = memory.Shape(64, 128, 4, 300, layers=2, trainable=0)
+    free = memory.needed(shape, 5, 100, 50)
+    for together, fits in ((1, 5), (2, 2)):
+        with pytest.raises(TrainError, match=f"--batch-size {fits} would fit"):
+            memory.check(shape, 8, [100] * 8, 0.1, free, together=together)

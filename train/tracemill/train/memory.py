@@ -69,11 +69,12 @@ def check(
     share: float,
     free: int | None,
     computed: float = 1.0,
+    together: int = 1,
 ) -> None:
     """TrainError where the `batch` longest of `lengths` cannot fit into `free` bytes.
 
-    `share`: targets per token; `computed`: see `needed`. Where the model's sizes or the free memory are
-    unknown nothing is refused.
+    `share`: targets per token; `computed`: see `needed`; `together`: sequences that count as one of a batch.
+    Where the model's sizes or the free memory are unknown nothing is refused.
     """
     if shape is None or free is None or not lengths:
         return
@@ -87,16 +88,16 @@ def check(
         return
     raise TrainError(
         f"A step of {batch} sequences of up to {longest} tokens needs about {want / GB:.1f} GB and "
-        f"{free / GB:.1f} GB are free; {_advice(bytes_of, batch, longest, free)}."
+        f"{free / GB:.1f} GB are free; {_advice(bytes_of, batch, longest, free, together)}."
     )
 
 
-def _advice(bytes_of: Callable[[int, int], int], batch: int, longest: int, free: int) -> str:
-    for fewer in range(batch - 1, 0, -1):
-        if bytes_of(fewer, longest) <= free:
+def _advice(bytes_of: Callable[[int, int], int], batch: int, longest: int, free: int, together: int) -> str:
+    for fewer in range((batch - 1) // together, 0, -1):
+        if bytes_of(fewer * together, longest) <= free:
             return f"--batch-size {fewer} would fit"
     for context in range(longest - longest % 64, 0, -64):
-        if bytes_of(1, context) <= free:
+        if bytes_of(together, context) <= free:
             return f"--batch-size 1 with --context {context} would fit"
     return "not even one short sequence would fit: take a smaller base model or fewer --layers"
 

@@ -58,7 +58,7 @@ def preferences(chat: Chat, dataset: Dataset, context: int) -> tuple[Examples, l
     examples = pair_sequences(chat, rows, context)
     if not examples.parts:
         raise TrainError(
-            f"None of the {len(rows)} pairs in {dataset.folder} can be learned, the first because: "
-            f"{examples.dropped[0]}"
+            f"None of the {len(rows)} pairs in {dataset.folder} can be learned within the context of "
+            f"{context} tokens ({examples.dropped[0].rstrip('.')}); raise --context or export other sessions."
         )
     return examples, pair_sequences(chat, read_pairs(dataset, "valid"), context).parts

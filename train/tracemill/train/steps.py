@@ -72,7 +72,7 @@ class Steps:
         )
         memory.check(
             memory.shape(model, count, trained, settings.grad_checkpoint), at_once, lengths,
-            targets / sum(lengths), memory.available(), computed,
+            targets / sum(lengths), memory.available(), computed, settings.together,
         )  # fmt: skip
         self._optimizer = optim.AdamW(learning_rate=rate(settings), weight_decay=settings.weight_decay)
         self._optimizer.init(model.trainable_parameters())
@@ -122,7 +122,7 @@ class Steps:
         # Dropout depends on seed and step alone: a resumed run draws what the other one would have drawn.
         mx.random.seed(((self.settings.seed & 0xFFFFFFFF) << 32) + step)
         self.model.train()
-        with memory.told(len(indices), self._longest):
+        with memory.told(len(indices) // self.settings.together, self._longest):
             loss, grads, targets = self._gradients.of(indices, self._usual)
             self._optimizer.update(self.model, grads)
             mx.eval(self.model.trainable_parameters(), self._optimizer.state, loss)
