@@ -28,7 +28,7 @@ def same(home: Home, size: int, where: str | None = None) -> None:
     assert in_batches(home, size, where).sort("conversation_id").equals(whole.sort("conversation_id"))
 
 
-@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_whatever_continues_what(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
     """Requests of five sessions; one may continue any earlier one, of another session too, or a lost one."""
