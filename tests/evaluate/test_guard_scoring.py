@@ -130,6 +130,8 @@ def test_no_text_makes_it_fail(text: str, asked: GuardItem) -> None:
         ("def f():\n    return 1", "def f():\n    return 1\n"),
         ("Here you are.\n\nimport re\n\ndef f():\n    return 1", "import re\n\ndef f():\n    return 1\n"),
         ("```bash\npip install x\n```\n```python\ny = 2\n```", "y = 2\n"),
+        ("<code>\ndef f():\n    return 1\n</code>\n</code> is it.", "def f():\n    return 1\n"),
+        ("<code>f(x)</code> does it.", ""),
         ("I cannot do that.", ""),
         ("Use `def` to define it", ""),
     ],

@@ -36,6 +36,7 @@ _IN_WORDS = re.compile(
     rf"|(?P<unit>{'|'.join(_UNITS)}))\b"
 )
 _FENCE = re.compile(r"```[ \t]*([\w+-]*)[^\n]*\n(.*?)(?:\n[ \t]*```|\Z)", re.DOTALL)
+_TAGGED = re.compile(r"<code>\s*(.*?)</code>", re.DOTALL)
 _CODE = re.compile(r"^(?:def|class|import|from|@|async def)\b.*", re.MULTILINE | re.DOTALL)
 
 
@@ -67,10 +68,11 @@ def mark(item: GuardItem, text: str, limits: Limits | None = None) -> Mark:
 
 
 def code_of(text: str) -> str:
-    """The code in an answer: its fenced Python blocks, else all from its first line of code on, else ""."""
+    """The code in an answer: its fenced Python blocks, those in `<code>`, or all from its first line."""
     blocks = [
         body for language, body in _FENCE.findall(text) if language.lower() in {"", "py", "python", "python3"}
     ]
+    blocks = blocks or [body.rstrip("\n") for body in _TAGGED.findall(text) if _CODE.search(body)]
     if blocks:
         return "\n\n".join(blocks) + "\n"
     found = _CODE.search(text)
