@@ -249,11 +249,11 @@ def parsed(words: list[str]) -> dict[str, Any]:
 
 
 @examples(max_examples=60)
-@given(GIVEN, LENGTH, st.booleans(), st.integers(1, 3000), st.booleans())
+@given(GIVEN, LENGTH, st.booleans(), st.booleans(), st.integers(1, 3000), st.booleans())
 def test_the_options_of_a_training_run_give_its_very_settings(
-    given_: dict[str, Any], length: dict[str, Any], full: bool, rows: int, known: bool
+    given_: dict[str, Any], length: dict[str, Any], full: bool, pairs: bool, rows: int, known: bool
 ) -> None:
-    asked = given_ | length
+    asked = given_ | length | ({"method": "dpo", "beta": 0.25} if pairs else {})
     if full:
         asked = {
             key: value
@@ -268,6 +268,14 @@ def test_the_options_of_a_training_run_give_its_very_settings(
     assert replace(again, steps=again.steps_for(rows)) == replace(settings, steps=settings.steps_for(rows))
     if known and not asked:
         assert words == []
+
+
+def test_a_run_that_went_on_from_an_adapter_names_it_and_leaves_it_its_shape(filled: Home) -> None:
+    card = {"base": "smollm2-135m", "dataset": DATASET, "dataset_sha256": "e" * 64, "weights_sha256": "f" * 64,
+            "settings": {"rank": 64}, "start": "smollm2-135m-0000aaaa"}  # fmt: skip
+    (filled.adapters / ADAPTER / "tracemill.json").write_text(json.dumps(card))
+    command = named(filled, ADAPTER).command
+    assert "--model smollm2-135m --adapter smollm2-135m-0000aaaa --patience 0 --seed 3" in command
 
 
 def test_what_no_option_says_is_told(home: Home) -> None:

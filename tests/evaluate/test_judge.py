@@ -106,6 +106,16 @@ def test_a_judge_that_always_says_first_is_a_tie_and_a_warning(model: FunctionMo
     ]
 
 
+def test_a_judge_that_never_decides_excludes_nothing_however_often_it_is_asked() -> None:
+    pairs = [pair(i) for i in range(200)]
+    firsts = {each.prompt(side).key: Answer("first") for each in pairs for side in ("a", "b")}
+    result = found(pairs, {"judge": firsts})
+    assert result.net.high < 0.05 and result.verdict.word == "undecided"
+    assert result.verdict.reason.startswith("200 of 200 judgements changed with the order")
+    ties = {key: Answer("tie") for key in firsts}
+    assert found(pairs, {"judge": ties}).verdict.word == "not better"
+
+
 def test_one_order_that_says_tie_is_no_preference() -> None:
     pairs = [pair(0)]
     front, back = pairs[0].prompt("a"), pairs[0].prompt("b")

@@ -64,7 +64,9 @@ class Experiment:
 def journal(home: Home) -> list[Experiment]:
     """All experiments of a home with a snapshot, oldest first."""
     trained = {row["training_id"]: row for row in _rows(home, _TRAINED)}
-    trained |= {name: row for name, row in _cards(home).items() if name not in trained}
+    for name, row in _cards(home).items():
+        known = trained.setdefault(name, row)
+        known["details"] = row["details"] | known["details"]
     datasets = {row["dataset_id"]: row for row in _rows(home, _DATASETS)}
     notes: dict[str, list[str]] = defaultdict(list)
     for row in _rows(home, "SELECT about, note FROM notes ORDER BY written, event_id"):
@@ -73,7 +75,7 @@ def journal(home: Home) -> list[Experiment]:
     for row in _rows(home, _EVALUATED):
         evaluated[row["training_id"] or row["base"]].append(row)
     scores = scored(home, [row for some in evaluated.values() for row in some])
-    known = {header.evaluation: header for _, header in headers(home)}
+    kept = {header.evaluation: header for _, header in headers(home)}
     on_top = current(history(home))
     found: list[Experiment] = []
     for name in sorted({*trained, *evaluated}):
@@ -81,7 +83,7 @@ def journal(home: Home) -> list[Experiment]:
         some = evaluated.get(name, [])
         adapter = name in trained or any(row["training_id"] for row in some)
         dataset = datasets.get(training.get("dataset_id") or "", {})
-        command, remarks = commands(home, name if adapter else None, training, dataset, some, known)
+        command, remarks = commands(home, name if adapter else None, training, dataset, some, kept)
         found.append(
             Experiment(
                 id=name,
@@ -140,7 +142,7 @@ def _rows(home: Home, sql: str) -> list[Row]:
 
 
 def _cards(home: Home) -> Mapping[str, Row]:
-    """Adapters of the home by their cards, for those that the warehouse does not know."""
+    """Adapters of the home by their cards, which say more of some than the warehouse does."""
     found: dict[str, Row] = {}
     for file in sorted(home.adapters.glob(f"[!.]*/{CARD}")):
         try:
@@ -152,7 +154,7 @@ def _cards(home: Home) -> Mapping[str, Row]:
                 "seed": card["settings"].get("seed"),
                 "adapter_hash": card["weights_sha256"],
                 "recipe": card["settings"],
-                "details": {"judge": card.get("judge")},
+                "details": {"judge": card.get("judge"), "start": card.get("start")},
                 "path": str(file.parent),
             }
         except (OSError, ValueError, KeyError, AttributeError, TypeError):

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tracemill.tracer.home import Home
 from tracemill.warehouse.read import connect
-from tracemill.warehouse.sessions import rows
+from tracemill.warehouse.sessions import Row, rows
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ def made_of(home: Home, session_ids: Sequence[str]) -> list[Made]:
             path=(path := _there(home, row["kind"], row["path"])),
             rows=row["rows"],
             of=row["of"],
-            mend=_mend(row["kind"], path, _results(home, row["kind"], row["id"])),
+            mend=_mend(row["kind"], path, _results(home, row)),
         )
         for row in found
     ]
@@ -58,10 +58,11 @@ def _there(home: Home, kind: str, path: str | None) -> str | None:
     return next((str(place) for place in (Path(path), folder / Path(path).name) if place.exists()), None)
 
 
-def _results(home: Home, kind: str, name: str) -> str | None:
-    """The result file of an evaluation, which quotes what was asked, beside its report."""
-    file = home.root / "cache" / "evaluations" / f"{name}.jsonl"
-    return str(file) if kind == "evaluation" and file.exists() else None
+def _results(home: Home, row: Row) -> str | None:
+    """What quotes the items of an evaluation beside its report: the result file, or the reasons of judges."""
+    cache = home.root / "cache"
+    file = cache / "judgements" if row["judged"] else cache / "evaluations" / f"{row['id']}.jsonl"
+    return str(file) if row["kind"] == "evaluation" and file.exists() else None
 
 
 def _mend(kind: str, path: str | None, results: str | None) -> str:
@@ -81,16 +82,16 @@ def _mend(kind: str, path: str | None, results: str | None) -> str:
 _MADE = """
 WITH ids AS (SELECT unnest($ids) AS id)
 SELECT * EXCLUDE (created) FROM (
-  SELECT 'data set' AS kind, d.dataset_id AS id, d.path, d.created,
+  SELECT 'data set' AS kind, d.dataset_id AS id, d.path, d.created, false AS judged,
          count(*) FILTER (r.session_id IN (FROM ids)) AS rows, count(*) AS of
   FROM datasets AS d JOIN dataset_rows AS r USING (dataset_id) GROUP BY ALL
   UNION ALL
-  SELECT 'adapter', t.training_id, t.path, t.created,
+  SELECT 'adapter', t.training_id, t.path, t.created, false,
          count(*) FILTER (r.session_id IN (FROM ids)), count(*)
   FROM training_runs AS t JOIN dataset_rows AS r USING (dataset_id)
   WHERE r.split IN ('train', 'valid') GROUP BY ALL
   UNION ALL
-  SELECT 'evaluation', e.evaluation_id, e.path, e.created,
+  SELECT 'evaluation', e.evaluation_id, e.path, e.created, contains(e.suite, ', judged by '),
          count(*) FILTER (i.session_id IN (FROM ids)), count(*)
   FROM evaluations AS e JOIN evaluation_items AS i USING (evaluation_id) GROUP BY ALL
 ) WHERE rows > 0 ORDER BY created, id

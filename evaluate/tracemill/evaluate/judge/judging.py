@@ -102,6 +102,7 @@ def judging(
     measure = {1: None, 2: "Cohen's kappa"}.get(len(judges), "Krippendorff's alpha")
     asked = [pair.id for pair in judged if not pair.same]
     words = [[sides.get(item) for item in asked] for sides in by_judge]
+    spoken = sum(word is not None for row in words for word in row)
     agreement = None
     if measure:
         agreement = cohen_kappa(*words) if len(words) == 2 else krippendorff_alpha(words)
@@ -113,7 +114,7 @@ def judging(
         test,
         measure,
         agreement,
-        _verdict(net, test),
+        _verdict(net, test, sum(one.changed for one in judges), spoken),
         [*(told for judge in judges for told in _doubts(judge)), *_disagreement(measure, agreement)],
     )
 
@@ -162,7 +163,8 @@ def _side(prompt: Prompt, answer: Answer) -> Side:
     return prompt.first if answer.choice == "first" else ("b" if prompt.first == "a" else "a")
 
 
-def _verdict(net: Interval, test: PairedTest) -> Verdict:
+def _verdict(net: Interval, test: PairedTest, changed: int, asked: int) -> Verdict:
+    """In words; judgements that mostly change with the order exclude nothing."""
     evidence = (
         f"{points(net.estimate)} points of preference "
         f"(95% interval {points(net.low)} to {points(net.high)}), "
@@ -172,6 +174,9 @@ def _verdict(net: Interval, test: PairedTest) -> Verdict:
         return Verdict("worse", f"A is preferred: {evidence}.")
     if test.p < ALPHA and net.estimate > 0:
         return Verdict("better", f"B is preferred: {evidence}.")
+    if changed > asked / 2:
+        told = f"{changed} of {asked} judgements changed with the order, so they exclude nothing"
+        return Verdict("undecided", f"{told}: {evidence}.")
     if net.high < MARGIN:
         return Verdict("not better", f"More than {MARGIN * 100:.0f} points for B are excluded: {evidence}.")
     return Verdict("undecided", f"The judgements do not tell: {evidence}.")
