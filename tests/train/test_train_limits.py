@@ -7,8 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import mlx.core as mx
 import numpy as np
 import pytest
+from mlx.utils import tree_flatten
 
 import train_runs
 from conversations import assistant, record, user
@@ -133,17 +135,39 @@ def test_the_guard_chooses_and_ends_a_run(work: Path, parts: list[Rendered]) -> 
     assert outcome.base == Judged(0.0, 10, {"text": 1.0})
 
     guards = iter([1.0, 0.9, 0.8, 0.75])
-    mild = fit(
-        load_base(work / "tiny"),
-        parts,
-        replace(settings, steps=6),
-        lambda: Judged(1.0, 10, {"text": next(guards)}),
-    )
+    full = replace(settings, steps=6, method="full")
+    mild = fit(load_base(work / "tiny"), parts, full, lambda: Judged(1.0, 10, {"text": next(guards)}))
     assert (mild.chosen.step, mild.guarded) == (2, False), "all lost too much: the one that lost least"
 
-    guards = iter([1.0, 0.1])
+    guards = iter([1.0, 0.1, 0.1, 0.1, 0.1])
     with pytest.raises(TrainError, match=r"No checkpoint kept .* At step 2 90% .* Nothing was saved"):
         fit(load_base(work / "tiny"), parts, settings, lambda: Judged(1.0, 10, {"text": next(guards)}))
+
+
+def test_where_no_checkpoint_keeps_the_guard_less_of_the_best_is_kept(
+    work: Path, parts: list[Rendered]
+) -> None:
+    settings = replace(FEW, steps=6, every=2, guard_loss=0.05, guard_floor=0.5)
+    told = iter([(0.0, 1.0), (0.5, 0.9), (0.9, 0.8), (0.7, 0.7), (0.8, 0.9), (0.8, 0.96)])
+
+    def judge() -> Judged:
+        score, text = next(told)
+        return Judged(score, 10, {"text": text})
+
+    model = load_base(work / "tiny")
+    made = fit(model, parts, settings, judge)
+    assert (made.chosen.step, made.strength, made.guarded) == (4, 0.5, True)
+    assert (made.chosen.judged.score, len(made.found)) == (0.8, 3)
+    scores = iter([0.5, 0.9, 0.7])
+    whole = fit(
+        load_base(work / "tiny"), parts, replace(settings, guard_loss=None), lambda: Judged(next(scores), 10)
+    )
+    assert (whole.chosen.step, whole.strength) == (4, 1.0)
+    for name, array in whole.weights.items():
+        share = 0.5 if name.endswith("lora_b") else 1.0
+        assert mx.array_equal(made.weights[name], share * array)
+    held = dict(tree_flatten(model.trainable_parameters()))
+    assert all(mx.array_equal(held[name], array) for name, array in made.weights.items())
 
 
 def test_the_lowest_loss_is_not_what_is_kept(work: Path, parts: list[Rendered]) -> None:

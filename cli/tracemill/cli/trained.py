@@ -98,16 +98,24 @@ def _table(card: dict[str, Any]) -> None:
     for one in card["checkpoints"]:
         judged, valid = one["judged"], one["valid_loss"]
         left = general_ability(before["guard"], judged["guard"]) if before else None
+        kept = _kept(card) if one["step"] == card["best_step"] else ""
         rows.append((
             one["step"], _percent(judged["score"]), None if valid is None else f"{valid:.3f}",
-            *_preferred(one.get("figures", {})), left, "kept" * (one["step"] == card["best_step"]),
+            *_preferred(one.get("figures", {})), left, kept,
         ))  # fmt: skip
     columns = (
         "step", "exact tool calls on valid", "loss on valid", "chosen preferred on valid", "reward margin",
         "general ability", "",
     )  # fmt: skip
-    kept = [at for at, _ in enumerate(columns) if at in (0, 1, 6) or any(row[at] is not None for row in rows)]
-    output.table([columns[at] for at in kept], [[row[at] for at in kept] for row in rows])
+    shown = [
+        at for at, _ in enumerate(columns) if at in (0, 1, 6) or any(row[at] is not None for row in rows)
+    ]
+    output.table([columns[at] for at in shown], [[row[at] for at in shown] for row in rows])
+
+
+def _kept(card: dict[str, Any]) -> str:
+    strength = card.get("strength", 1.0)
+    return "kept" if strength == 1 else f"kept, {100 * strength:.0f}% of it"
 
 
 def _preferred(figures: dict[str, float]) -> tuple[str | None, str | None]:
@@ -142,6 +150,13 @@ def _doubts(card: dict[str, Any]) -> list[str]:
         )
     if card["before"] and score is not None and score <= (card["before"]["score"] or 0):
         told.append("No checkpoint called tools better than the base itself.")
+    if (strength := card.get("strength", 1.0)) < 1 and card["guarded"]:
+        allowed, kept = 100 * card["settings"]["guard_loss"], _percent(score)
+        told.append(
+            f"Every checkpoint lost more than {allowed:.0f}% of the base's general ability. "
+            f"{100 * strength:.0f}% of what step {card['best_step']} learned keeps it and was saved: "
+            f"{kept} exact on valid."
+        )
     if not card["guarded"]:
         allowed = 100 * card["settings"]["guard_loss"]
         told.append(

@@ -183,6 +183,7 @@ def _found(outcome: Outcome) -> dict[str, Any]:
     chosen = outcome.chosen.judged
     return {
         "best_step": outcome.chosen.step,
+        "strength": outcome.strength,
         "best_score": chosen.score,
         "selection_items": chosen.n,
         "guarded": outcome.guarded,

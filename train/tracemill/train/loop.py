@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from statistics import fmean
 from typing import Any, NoReturn
@@ -27,6 +27,7 @@ from tracemill.train.keeping import Arrays, Keeper, Saved, State
 from tracemill.train.settings import Settings
 from tracemill.train.steps import Steps
 from tracemill.train.stopping import Stop, listening
+from tracemill.train.strength import STRENGTHS, can_be_weakened, weakened
 
 Observe = Callable[[int, Mapping[str, float]], None]
 """What is told of every step: its number, and figures by name."""
@@ -49,6 +50,8 @@ class Outcome:
     stopped: str | None
     """Why it ended before its last step."""
     seconds_per_step: float
+    strength: float = 1.0
+    """Share of what the chosen checkpoint learned that is in `weights`."""
 
 
 def fit(
@@ -69,7 +72,8 @@ def fit(
 
     The loss on `valid` is measured at checkpoints and decides nothing. `before` is what the judge would find
     before the first step; where it is not known, and the guard needs it, the judge is asked. A run goes on
-    from the state `begun`. With a `keeper` states are saved, and Ctrl-C saves one and raises Interrupted.
+    from the state `begun`. Where no checkpoint keeps the guard, the most accurate is tried with less of what
+    it learned (`strength.py`). With a `keeper` states are saved, and Ctrl-C saves one and raises Interrupted.
     TrainError where a step does not fit into memory, as soon as a loss is not finite or diverges, and where
     every checkpoint is below the floor of the guard.
     """
@@ -77,11 +81,21 @@ def fit(
         lanes = begun.state.lanes if begun else None
         try:
             steps = Steps(model, parts, settings, valid=valid, start=start, lanes=lanes, progress=progress)
-            run = _Run(steps, judge, before, keeper, begun, progress, observe, stop)
+            weakens = can_be_weakened(settings, begun_from_base=start is None)
+            run = _Run(steps, judge, before, keeper, begun, progress, observe, stop, weakens=weakens)
             run.go()
         finally:
             blas.adapt_threads()
     return run.outcome()
+
+
+@dataclass(frozen=True)
+class _Less:
+    """A share of what a checkpoint learned, and what the judge found of it."""
+
+    strength: float
+    weights: Arrays
+    found: Checkpoint
 
 
 class _Run:
@@ -97,12 +111,16 @@ class _Run:
         progress: Progress | None,
         observe: Observe | None,
         stop: Stop,
+        *,
+        weakens: bool,
     ):
         self._steps, self._settings, self._judge = steps, steps.settings, judge
         self._keeper, self._progress, self._observe, self._stop = keeper, progress, observe, stop
         self._state, self._kept = (
             (saved.state, saved.kept) if saved else (State(steps.lanes, base=before), {})
         )
+        self._weakens = weakens
+        self._less: _Less | None = None
         if saved:
             steps.restore(saved.weights, saved.optimizer)
 
@@ -119,7 +137,7 @@ class _Run:
                 self._checkpoint()
                 self._save()
             if state.stopped or state.step == settings.steps:
-                return
+                break
             self._step(next(indices))
             if self._stop.asked:
                 self._interrupt()
@@ -127,27 +145,41 @@ class _Run:
                 self._keeper and self._keeper.every and state.step % self._keeper.every == 0
             ):
                 self._save()
+        if self._weakens and state.base and not self._best():
+            self._weaken()
+
+    def _weaken(self) -> None:
+        """Find how much of what the most accurate checkpoint learned keeps the guard."""
+        kept = next(one for one in self._state.found if one.step == self._state.kept)
+        for strength in STRENGTHS:
+            less = weakened(self._kept, strength)
+            self._steps.model.load_weights(list(less.items()), strict=False)
+            self._less = _Less(strength, less, replace(kept, judged=self._judged()))
+            if self._keeps_guard(self._less.found):
+                return
 
     def outcome(self) -> Outcome:
         """What was found, the chosen weights in the model. TrainError where no checkpoint may be kept."""
-        state = self._state
-        if not self._kept:
+        state, floor = self._state, self._settings.guard_floor
+        chosen = next((one for one in state.found if one.step == state.kept), None)
+        less = self._less or (_Less(1.0, self._kept, chosen) if chosen else None)
+        if less is None or (state.base and choice.lost(state.base, less.found) > 1 - floor):
             raise TrainError(
                 f"No checkpoint kept the base's general ability. {state.stopped or ''} "
                 "Nothing was saved; lower --learning-rate or the steps."
             )
-        self._steps.model.load_weights(list(self._kept.items()), strict=False)
+        self._steps.model.load_weights(list(less.weights.items()), strict=False)
         self._steps.model.eval()
-        chosen = next(one for one in state.found if one.step == state.kept)
         return Outcome(
-            self._kept,
-            chosen,
-            self._best() is not None,
+            less.weights,
+            less.found,
+            self._keeps_guard(less.found),
             state.base,
             state.found,
             state.losses,
             state.stopped,
             state.busy / max(state.step, 1),
+            less.strength,
         )
 
     def _step(self, indices: Sequence[int]) -> None:
@@ -195,10 +227,7 @@ class _Run:
         figures = dict(self._steps.figures(valid=True))
         found = Checkpoint(state.step, self._judged(), fmean(state.losses[since:]), valid, figures)
         state.found.append(found)
-        chosen = self._best()
-        if chosen is None and state.base is not None:
-            chosen = choice.mildest(state.base, state.found, settings.guard_floor)
-        if chosen is found:
+        if (self._best() or self._next_best()) is found:
             state.kept, self._kept = state.step, self._weights()
         state.stopped = choice.over(
             state.base, state.found, settings.patience, settings.guard_floor, settings.guard_loss
@@ -209,6 +238,16 @@ class _Run:
 
     def _best(self) -> Checkpoint | None:
         return choice.best(self._state.base, self._state.found, self._settings.guard_loss)
+
+    def _keeps_guard(self, one: Checkpoint) -> bool:
+        return choice.best(self._state.base, [one], self._settings.guard_loss) is not None
+
+    def _next_best(self) -> Checkpoint | None:
+        """Where none keeps the guard: the most accurate, if it can be weakened, else the mildest."""
+        state, settings = self._state, self._settings
+        if self._weakens:
+            return choice.best(None, state.found, None)
+        return choice.mildest(state.base, state.found, settings.guard_floor) if state.base else None
 
     def _judged(self) -> Judged:
         """What the judge finds. Ctrl-C ends it at once: the state before it is saved, it is asked again."""
