@@ -23,8 +23,8 @@ demo: install  ## record, train, evaluate: the whole loop
 test: install  ## the quick tests
 	$(BIN)/python -m pytest -n auto -m "not slow"
 
-test-slow: install  ## the tests that need the real base model
-	$(BIN)/python -m pytest -m slow
+test-slow: install  ## the tests that take long, with the real base model
+	$(BIN)/python -m pytest -n auto -m slow
 
 lint: install  ## ruff and pyright
 	$(BIN)/ruff check .

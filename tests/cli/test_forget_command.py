@@ -215,6 +215,7 @@ def test_an_empty_id_forgets_nothing(home: Home, tracemill: Run, words: tuple[st
     assert sessions_of(home) == ["only"]
 
 
+@pytest.mark.slow
 def test_what_was_made_of_data_sets_is_named_too(home: Home, tracemill: Run, tmp_path: Path) -> None:
     for name in ("one", "two", "three"):
         record(home, name, chat(f"Tell me of number {name}", f"{name}.py"))

@@ -30,6 +30,7 @@ def run(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
     return int(stop.value.code or 0)
 
 
+@pytest.mark.slow
 def test_an_adapter_that_changes_nothing_lost_nothing_and_nothing_is_asked_twice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -52,6 +52,7 @@ def recorded(home: Home) -> Home:
     return home
 
 
+@pytest.mark.slow
 def test_improve_goes_from_sessions_to_a_verdict_and_reuses_all_of_it(
     recorded: Home, folder: Path, tracemill: Run
 ) -> None:
@@ -175,6 +176,7 @@ def rewrite(home: Home, adapter: str | None, text: Callable[[dict[str, Any]], st
     file.write_text("\n".join([head, *written]) + "\n")
 
 
+@pytest.mark.slow
 def test_lineage_leads_from_the_adapter_to_its_sessions(recorded: Home, folder: Path, tracemill: Run) -> None:
     made = json.loads(
         tracemill("improve", "--model", str(folder), "--steps", "2", "--max-tokens", "4", "--json").out
@@ -189,6 +191,7 @@ def test_lineage_leads_from_the_adapter_to_its_sessions(recorded: Home, folder: 
     assert scored == 4  # a call and an answer, by base and adapter
 
 
+@pytest.mark.slow
 def test_train_says_what_it_did_and_evaluate_takes_its_adapter(
     recorded: Home, folder: Path, tracemill: Run
 ) -> None:

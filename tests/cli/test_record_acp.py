@@ -69,6 +69,7 @@ async def converse(command: list[str], prompts: list[str], stderr: Path) -> tupl
     return editor, process.returncode
 
 
+@pytest.mark.slow
 def test_a_conversation_is_recorded_at_both_ends_and_is_one(
     home: Home, tracemill: Run, tmp_path: Path
 ) -> None:

@@ -54,6 +54,7 @@ def test_what_is_not_said_is_chosen_and_told(home: Home, work: Path, tracemill: 
     assert not list(home.adapters.glob(".*"))
 
 
+@pytest.mark.slow
 def test_a_run_is_in_the_warehouse_with_its_curve(home: Home, work: Path, tracemill: Run) -> None:
     ended = tracemill(*words(work, "--steps", "4", "--every", "2", "--json"))
     made = json.loads(ended.out)
@@ -153,6 +154,7 @@ def test_a_template_that_distorts_its_rows_is_one_sentence(
     assert not list(home.adapters.glob("[!.]*"))
 
 
+@pytest.mark.slow
 def test_ctrl_c_saves_and_the_same_command_goes_on(
     home: Home, work: Path, tracemill: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -368,6 +368,7 @@ def test_a_folder_without_data_is_refused(tmp_path: Path, home: Home) -> None:
         opened(tmp_path, home)
 
 
+@pytest.mark.slow
 def test_the_known_ills_of_real_data_are_named(shared_data: Path, home: Home) -> None:
     """Counts that a script without any of our code finds too."""
     card = make(opened(shared_data / "punie", home), "punie")

@@ -34,6 +34,7 @@ def many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_long_lists_stand_beside_the_manifest(home: Home, many: Path) -> None:
     dataset = export(home, recipe=many / "many.toml")
     manifest = dataset.manifest
@@ -54,6 +55,7 @@ def test_long_lists_stand_beside_the_manifest(home: Home, many: Path) -> None:
     assert not any((home.root / "cache").iterdir())
 
 
+@pytest.mark.slow
 def test_the_number_of_processes_changes_nothing(
     home: Home, many: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -67,6 +69,7 @@ def test_the_number_of_processes_changes_nothing(
     assert first.manifest.beside == second.manifest.beside
 
 
+@pytest.mark.slow
 def test_the_tokens_are_proved_in_several_processes(
     home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -97,6 +100,7 @@ def test_nothing_stays_behind_after_an_error(home: Home, many: Path, monkeypatch
     assert not home.datasets.exists()
 
 
+@pytest.mark.slow
 def test_a_manifest_of_an_older_version_is_read(home: Home, many: Path) -> None:
     manifest = export(home, recipe=many / "many.toml").manifest
     assert manifest is not None

@@ -347,6 +347,7 @@ def test_a_source_that_cannot_be_is_one_sentence(source: str, said: str, home: H
         export(home, recipe=recipe(tmp_path, source))
 
 
+@pytest.mark.slow
 def test_a_large_warehouse_is_read_in_batches(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(12):
         record(home, f"s{number}", [*chat(f"p{number}"), user("more"), assistant("Done.")])

@@ -47,6 +47,7 @@ def sayer(scripted: Scripted) -> GuardResults:
     return run_guard(*scripted("yes", ["Yes", "."]), "quick")
 
 
+@pytest.mark.slow
 def test_a_model_that_always_says_yes_has_the_yes_questions_right(sayer: GuardResults) -> None:
     right = {one.item.id for one in sayer.answers if one.right}
     assert right == {item.id for item in guard_items("quick") if "yes" in item.right}
@@ -55,6 +56,7 @@ def test_a_model_that_always_says_yes_has_the_yes_questions_right(sayer: GuardRe
     assert sayer.notes == []
 
 
+@pytest.mark.slow
 def test_a_model_that_calls_tools_has_none(scripted: Scripted, sayer: GuardResults) -> None:
     call = ['<tool_call>\n{"name": "look", "arguments": {"answer": "yes"', "}}\n</tool_call>"]
     calling = run_guard(*scripted("calling", call), "quick")
@@ -77,6 +79,7 @@ def test_tallies(sayer: GuardResults) -> None:
         assert 0 <= one.share.low <= one.share.estimate <= one.share.high <= 1
 
 
+@pytest.mark.slow
 def test_what_training_asks_at_a_checkpoint(scripted: Scripted, sayer: GuardResults) -> None:
     model, chat = scripted("judged", ["Yes", "."])
     seen: list[tuple[str, int, int]] = []
@@ -120,6 +123,7 @@ def test_weights_that_are_no_numbers_predict_nothing(tmp_path: Path) -> None:
     assert [one.change.estimate for one in verdict.changes] == [pytest.approx(-1.0)] * 2
 
 
+@pytest.mark.slow
 def test_where_code_cannot_be_held_in_it_is_left_out_and_told(
     scripted: Scripted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
