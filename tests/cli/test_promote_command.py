@@ -15,6 +15,8 @@ from tiny import tiny_model
 from tracemill.tracer.home import Home
 from tracemill.train.errors import PromotionError
 from tracemill.train.promotion import FILE, current, history, promoted
+from tracemill.warehouse.lineage import Dataset, DatasetRow, Evaluation, EvaluationItem, Training
+from tracemill.warehouse.store import record_dataset, record_evaluation, record_training
 
 
 @pytest.fixture
@@ -76,11 +78,14 @@ def test_what_was_found_better_is_promoted_and_taken_back(home: Home, tracemill:
     ("verdicts", "why"),
     [
         ([], "No evaluation has compared tiny-a with its base"),
-        ([("undecided", "one")], "No evaluation found tiny-a better than its base (undecided on one)"),
-        ([("not better", "one")], "(not better on one)"),
+        ([("undecided", "one")], "better than its base on what it had not seen: undecided on one"),
+        ([("not better", "one")], "not seen: not better on one"),
         ([("better", "one"), ("worse", "guard")], "tiny-a is worse than its base on guard"),
-        ([("better", "one"), ("undecided", "one")], "(undecided on one)"),
+        ([("better", "one"), ("undecided", "one")], "undecided on one"),
         ([(None, "one")], "No evaluation has compared"),
+        ([("better", "rows-1/train")], "better on rows-1/train (rows to learn from, or to choose"),
+        ([("better", "rows-1/valid (quick)")], "better on rows-1/valid (quick) (rows to learn from"),
+        ([("worse", "rows-1/train"), ("better", "one")], "tiny-a is worse than its base on rows-1/train"),
     ],
 )
 def test_what_was_not_found_better_is_refused_or_forced_for_all_to_see(
@@ -106,6 +111,24 @@ def test_a_verdict_that_came_later_counts(home: Home, tracemill: Run) -> None:
     assert tracemill("promote", "tiny-a").code == 0
     (step,) = history(home)
     assert (step.verdict, step.forced) == ("better", False)
+
+
+@pytest.mark.parametrize(("row", "split"), [("row", "train"), ("row", "valid"), ("row-2", "train")])
+def test_rows_it_learned_from_speak_for_nothing_under_any_name(
+    home: Home, tracemill: Run, row: str, split: str
+) -> None:
+    rows = [DatasetRow(row, split, "s-1"), DatasetRow("held", "test", "s-2")]
+    record_dataset(home, Dataset("rows-1", "rows", "hash", {}, rows))
+    record_training(home, Training("tiny-a", "tiny", "", [], "rows-1"))
+    for item in (
+        EvaluationItem("row#1", 1.0, session_id="s-1"),
+        EvaluationItem("held#1~2", 1.0, session_id="s-2"),
+    ):
+        record_evaluation(home, Evaluation(item.item_id, "mine", "tiny", [item], "tiny-a", verdict="better"))
+        if item.session_id == "s-1":
+            assert "better on mine (rows to learn from" in refusal(tracemill, "promote", "tiny-a")
+    assert tracemill("promote", "tiny-a").code == 0
+    assert [step.forced for step in history(home)] == [False]
 
 
 def test_an_adapter_that_is_gone_or_changed_is_one_sentence(home: Home, tracemill: Run) -> None:

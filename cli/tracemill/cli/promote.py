@@ -39,6 +39,7 @@ def promote(
 
     Of the newest verdicts on it, one on each suite that it was compared on,
     one must be `better` and none `worse`. An adapter that lost general ability is `worse` on the guard.
+    What was found on rows of its own training or validation splits does not speak for it.
     """
     if (adapter is None) != show or (show and force):
         raise typer.BadParameter("give an adapter to promote, or --show alone.")

@@ -4,7 +4,8 @@
 
 In: an adapter, and the verdicts on it that the warehouse knows. Out: the history with one more step, written
 by a rename. The promoted adapter is what the steps come to: promoting puts one on top, a rollback takes the
-topmost away. Promoting asks for a verdict `better` and none `worse`, of the newest on each suite.
+topmost away. Promoting asks for a verdict `better` and none `worse`, of the newest on each suite; what was
+found better on rows that the adapter learned from, or that chose its checkpoint, does not speak for it.
 """
 
 from __future__ import annotations
@@ -66,6 +67,8 @@ class Verdict:
     suite: str
     evaluation_id: str
     reason: str | None = None
+    learned: bool = False
+    """Whether it was asked what the adapter was trained on, or its checkpoint chosen by."""
 
 
 def history(home: Home) -> list[Step]:
@@ -119,13 +122,28 @@ def folder_of(home: Home, step: Step) -> Path | None:
 def verdicts(home: Home, adapter: Adapter) -> list[Verdict]:
     """The newest verdict on `adapter` on each suite it was compared on, newest first."""
     name = adapter.path.name.replace("'", "''")
-    found = query(
-        home,
-        "SELECT verdict, suite, evaluation_id, details->>'$.verdict.reason' FROM evaluations "
-        f"WHERE training_id = '{name}' AND verdict IS NOT NULL "
-        "QUALIFY row_number() OVER (PARTITION BY suite ORDER BY created DESC) = 1 ORDER BY created DESC",
+    return [Verdict(*row) for row in query(home, _VERDICTS.replace("ADAPTER", f"'{name}'")).rows()]
+
+
+_VERDICTS = """
+WITH newest AS (
+    FROM evaluations WHERE training_id = ADAPTER AND verdict IS NOT NULL
+    QUALIFY row_number() OVER (PARTITION BY suite ORDER BY created DESC) = 1
+), known AS (
+    FROM dataset_rows WHERE dataset_id IN (SELECT dataset_id FROM training_runs WHERE training_id = ADAPTER)
+), learned AS (FROM known WHERE split <> 'test')
+SELECT verdict, suite, evaluation_id, details->>'$.verdict.reason',
+    regexp_matches(suite, '/(train|valid)( [(].*)?$')
+    OR evaluation_id IN (
+        SELECT evaluation_id FROM evaluation_items
+        WHERE regexp_replace(item_id, '#[0-9]+(~[0-9]+)?$', '') IN (SELECT row_id FROM learned)
+        OR session_id IN (
+            SELECT session_id FROM learned EXCEPT SELECT session_id FROM known WHERE split = 'test'
+        )
     )
-    return [Verdict(*row) for row in found.rows()]
+FROM newest ORDER BY created DESC
+"""
+"""Of held-out rows some may stem from a session that is on both sides: a data set of others may be so."""
 
 
 def objection(adapter: Adapter, found: Sequence[Verdict]) -> str | None:
@@ -136,11 +154,12 @@ def objection(adapter: Adapter, found: Sequence[Verdict]) -> str | None:
         told = [f" ({one.reason.rstrip('.')})" if one.reason else "" for one in worse]
         suites = ", ".join(one.suite + why for one, why in zip(worse, told, strict=True))
         return f"{name} is worse than its base on {suites}"
-    if any(one.word == "better" for one in found):
+    if any(one.word == "better" and not one.learned for one in found):
         return None
     if found:
-        told = ", ".join(f"{one.word} on {one.suite}" for one in found)
-        return f"No evaluation found {name} better than its base ({told})"
+        known = " (rows to learn from, or to choose a checkpoint by)"
+        told = ", ".join(f"{one.word} on {one.suite}{known * one.learned}" for one in found)
+        return f"No evaluation found {name} better than its base on what it had not seen: {told}"
     return f"No evaluation has compared {name} with its base"
 
 
@@ -156,7 +175,8 @@ def promote(home: Home, adapter: Adapter, *, force: bool = False) -> Step:
             f"{against}, so it is not promoted; `tracemill evaluate` compares the two, "
             "--force promotes it all the same."
         )
-    best = next((one for one in found if one.word == "better"), found[0] if found else None)
+    speaks = (one for one in found if one.word == "better" and not one.learned)
+    best = next(speaks, found[0] if found else None)
     with _changing(home) as steps:
         now = current(steps)
         if now and (now.adapter, now.weights_sha256) == (adapter.path.name, adapter.card["weights_sha256"]):
