@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import string
 from pathlib import Path
@@ -110,6 +111,28 @@ def test_a_secret_is_masked_unless_the_row_is_asked_for_raw(
     )
     ended = tracemill("dataset", "show", "train:2", str(tmp_path))
     assert ended.err == "" and "a@b.org" in ended.out
+
+
+def test_a_secret_of_one_text_is_masked_in_all_that_is_shown(
+    home: Home, tmp_path: Path, tracemill: Run
+) -> None:
+    """A password that only a later message names, and a key that stands in a tool's description alone."""
+    password, key = "Vb8" + "xQ2mK7w", "ghp_" + string.ascii_lowercase + string.digits
+    tool = {**READ, "description": f"Read with {key} or {password}."}
+    named = [user(f"try {password}"), assistant(f"DB_PASSWORD={password} is it.")]
+    rows: list[dict[str, Any]] = [
+        {"messages": named, "tools": [tool], "origin": f"by {password}"},
+        {"messages": [user("a"), assistant("b")], "tools": [{**READ, "description": f"With {key}."}]},
+        {"prompt": f"try {password}", "chosen": "Yes.", "rejected": f"DB_PASSWORD={password} is it."},
+    ]
+    (tmp_path / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    model = str(tiny_model(tmp_path / "tiny"))
+    for row, more in itertools.product(
+        ("train:1", "train:2", "train:3"), ((), ("--json",), ("--json", "--model", model))
+    ):
+        ended = tracemill("dataset", "show", row, str(tmp_path), *more)
+        assert ended.code == 0 and "masked here" in ended.err, (row, more)
+        assert not any(secret in ended.out + ended.err for secret in (password, key)), (row, more)
 
 
 @pytest.mark.parametrize("kind", ROWS)

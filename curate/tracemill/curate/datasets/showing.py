@@ -21,7 +21,7 @@ from tracemill.curate.chat_lines import Fault
 from tracemill.curate.datasets.finding import Placed, manifest_of
 from tracemill.curate.datasets.reading import read_row
 from tracemill.curate.errors import DatasetError
-from tracemill.curate.features.leftovers import PERSONAL, masked, masked_value, secrets
+from tracemill.curate.features.leftovers import PERSONAL, masked
 from tracemill.curate.features.talk import Talk
 from tracemill.curate.manifest import listed
 from tracemill.curate.names import conversation_of
@@ -77,21 +77,26 @@ def without_secrets(shown: Shown) -> tuple[Shown, list[str]]:
 
     A row without secrets is given back as it is. Ids stay, for they name the row.
     """
-    told = replace(shown.talk, messages=[*shown.talk.messages, *shown.rejected])
-    row, found = masked_value(shown.placed.row)
-    kinds = sorted({*found, *(secrets(told) or ())} - {*PERSONAL})
+    talk, placed, origin = shown.talk, shown.placed, shown.origin
+    # All at once, for what one text calls a password may stand in any other without its name.
+    (row, messages, tools, rejected, told), found = masked(
+        [placed.row, talk.messages, talk.tools, shown.rejected, origin]
+    )
+    kinds = sorted(found - {*PERSONAL})
     if not kinds:
         return shown, []
-    messages = masked(told).messages
-    ids = {key: value for key, value in shown.placed.row.items() if key in ("id", "session_id")}
-    row = {**row, **ids}
     clean = replace(
         shown,
-        placed=replace(shown.placed, row=row),
-        talk=replace(shown.talk, messages=messages[: len(shown.talk.messages)]),
-        rejected=messages[len(shown.talk.messages) :],
+        placed=replace(placed, row={**row, **_ids(placed.row)}),
+        talk=replace(talk, messages=messages, tools=tools),
+        origin=None if origin is None else {**told, **_ids(origin)},
+        rejected=rejected,
     )
     return clean, kinds
+
+
+def _ids(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in row.items() if key in ("id", "session_id", "conversation_id")}
 
 
 def learned(talk: Talk, pair: bool = False) -> list[int]:

@@ -1,6 +1,6 @@
 """Secrets that are still in a conversation: what the recorder would have redacted, but others recorded.
 
-In: a `Talk`. Out: the kinds of what is found, never the thing itself, or the same `Talk` without it. Only the
+In: a `Talk`. Out: the kinds of what is found, never the thing itself; or any JSON value without it. Only the
 text counts, not this process's environment: the same conversations give the same data set on every machine.
 """
 
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from dataclasses import replace
 from functools import lru_cache
 from itertools import count
 from typing import Any
@@ -34,14 +33,8 @@ def secrets(talk: Talk) -> list[str] | None:
     return sorted(found) or None
 
 
-def masked(talk: Talk) -> Talk:
-    """The conversation as the recorder would have written it, each secret a numbered placeholder."""
-    session = _redactor().session(f"{next(_numbers)}")
-    return replace(talk, messages=[session.redact_message(message) for message in talk.messages])
-
-
-def masked_value(value: Any) -> tuple[Any, set[str]]:
-    """The same for any JSON value, and the kinds of what is no longer in it."""
+def masked(value: Any) -> tuple[Any, set[str]]:
+    """A JSON value as the recorder would have written it, and the kinds of what is no longer in it."""
     clean = _redactor().session(f"{next(_numbers)}").redact(value)
     return clean, set(_kinds(clean) - _kinds(value))
 
