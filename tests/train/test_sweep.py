@@ -45,6 +45,14 @@ def test_a_search_has_ranges_choices_and_trials(tmp_path: Path) -> None:
     assert (found.points, found.count) == ([], 5)
 
 
+def test_what_was_drawn_together_is_checked_too(tmp_path: Path) -> None:
+    # At the ends of one knob at a time these two never meet.
+    found = read_sweep(write(tmp_path, "[search]\ndora = [false, true]\nfull = [false, true]\n"))
+    assert found.given({"dora": True, "full": False})["dora"]
+    with pytest.raises(TrainError, match=r"^In what was drawn: 'dora' and 'full' contradict each other"):
+        found.given({"dora": True, "full": True})
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [
@@ -59,6 +67,21 @@ def test_a_search_has_ranges_choices_and_trials(tmp_path: Path) -> None:
         ("steps = 8\n[grid]\nepochs = [2.0]\n", "'steps' and 'epochs' contradict each other"),
         ("trials = 0\n[search]\nrank = [4]\n", "trials is a whole number from 1 on, not 0"),
         ("[search]\nrank = {low = 8, high = 4}\n", "the range of 'rank' needs low below high"),
+        ("[grid]\nlearning_rate = [2020-01-01]\n", "'learning_rate' has a value that no setting can have"),
+        ("[grid]\nlearning_rate = [1e-4, inf]\n", "'learning_rate' has a value that no setting can have"),
+        ("[grid]\nmodules = [[07:32:00]]\n", "'modules' has a value that no setting can have"),
+        ("[search]\nlearning_rate = [2020-01-01]\n", "'learning_rate' has a value that no setting can have"),
+        (
+            "[search]\nrank = {low = 1, high = 8, step = 0.5}\n",
+            "so its step is whole too, not 0.5; where frac",
+        ),
+        ("[search]\nrank = {low = 1, high = 8, step = 9}\n", "the step of 'rank' leads from low past high"),
+        ("[search]\nscale = {low = 1.0, high = inf}\n", "the range of 'scale' needs finite numbers, below"),
+        ("[search]\nscale = {low = nan, high = 2.0}\n", "the range of 'scale' needs finite numbers, below"),
+        (
+            f"[search]\nrank = {{low = 1, high = {10**400}}}\n",
+            "the range of 'rank' needs finite numbers, below",
+        ),
         ("[search]\nrank = {low = 8, hi = 4}\n", "'rank' is a list of choices, or a range such as"),
         ("[search]\ndropout = {low = 0.0, high = 1.5}\n", "the key 'dropout': Input should be less than 1"),
         ("grid = 3\n", "it is no table"),

@@ -111,7 +111,10 @@ def _run(
     from tracemill.train.finetune import Conduct
     from tracemill.train.sweep import Point
 
-    given = plan.shared | chosen
+    try:
+        given = plan.given(chosen)
+    except TrainError as error:
+        return Point(chosen, [], str(error))
     settings, _ = settle(data, given, start)
     conduct = Conduct(given.get("save_every", Conduct.save_every), log=given.get("log"))
     runs: list[Ran] = []

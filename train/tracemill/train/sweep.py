@@ -43,6 +43,8 @@ from tracemill.train.errors import TrainError
 ALIKE = {"model", "adapter", "max_tokens", "seed", "seeds", "save_every", "log"}
 """Keys that are the same for all runs of a sweep, or scores could not be compared."""
 TRIALS = 20
+_LARGEST = 1e15
+"""An end of a range beyond this is no setting, and neither is infinity or what is no number."""
 
 
 class Range(BaseModel, extra="forbid", strict=True):
@@ -68,6 +70,10 @@ class Sweep:
     def count(self) -> int:
         """How many points there are."""
         return len(self.points) or self.trials
+
+    def given(self, point: dict[str, Any]) -> dict[str, Any]:
+        """The keys of a run at `point`; TrainError where those that were drawn do not go together."""
+        return check(self.shared | point, "what was drawn")
 
 
 @dataclass(frozen=True)
@@ -147,7 +153,7 @@ def read_sweep(path: Path) -> Sweep:
     ranges = {key: _range(value, f"{path}, [search]", key) for key, value in space.items()}
     points = _points({key: _values(value, f"{path}, [grid]", key) for key, value in grid.items()})
     for point in [*points, *_corners(ranges)]:
-        check(shared | point, str(path))
+        check(shared | point, str(path))  # what Optuna puts together is checked when it is drawn
     return Sweep(shared, seeds, points if grid else [], ranges, trials)
 
 
@@ -198,7 +204,13 @@ def _knobs(table: object, place: str) -> dict[str, Any]:
 def _values(value: object, place: str, key: str) -> list[Any]:
     if not isinstance(value, list) or not value:
         raise TrainError(f"In {place}: {key!r} is a list of values to try, such as [1, 2], not {value!r}.")
-    return list({json.dumps(one): one for one in cast(list[Any], value)}.values())
+    try:
+        return list({json.dumps(one, allow_nan=False): one for one in cast(list[Any], value)}.values())
+    except (TypeError, ValueError) as error:  # a date or a time; infinity or what is no number
+        raise TrainError(
+            f"In {place}: {key!r} has a value that no setting can have (a date, a time, inf or nan); "
+            "give numbers, texts, true or false."
+        ) from error
 
 
 def _range(value: object, place: str, key: str) -> Range | list[Any]:
@@ -214,9 +226,19 @@ def _range(value: object, place: str, key: str) -> Range | list[Any]:
             f"In {place}: {key!r} is a list of choices, or a range such as {{low = 1, high = 8}}: "
             f"{error.errors()[0]['msg']}."
         ) from error
+    numbers = [found.low, found.high, *([] if found.step is None else [found.step])]
+    if not all(-_LARGEST < one < _LARGEST for one in numbers):
+        raise TrainError(f"In {place}: the range of {key!r} needs finite numbers, below {_LARGEST:.0e}.")
     if found.low >= found.high or (found.log and (found.low <= 0 or found.step is not None)):
         raise TrainError(
             f"In {place}: the range of {key!r} needs low below high, and with log a low above 0 and no step."
+        )
+    if found.step is not None and found.step > found.high - found.low:
+        raise TrainError(f"In {place}: the step of {key!r} leads from low past high; give a smaller one.")
+    if all(isinstance(end, int) for end in (found.low, found.high)) and isinstance(found.step, float):
+        raise TrainError(
+            f"In {place}: the range of {key!r} is of whole numbers, so its step is whole too, not "
+            f"{found.step!r}; where fractions are meant, write low = {found.low}.0."
         )
     return found
 

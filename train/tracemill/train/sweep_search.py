@@ -49,6 +49,6 @@ def search(
 def _distribution(kinds: Any, one: Range | list[Any]) -> Any:
     if isinstance(one, list):
         return kinds.CategoricalDistribution(one)
-    if isinstance(one.low, int) and isinstance(one.high, int) and isinstance(one.step, int | None):
+    if isinstance(one.low, int) and isinstance(one.high, int):
         return kinds.IntDistribution(one.low, one.high, log=one.log, step=one.step or 1)
     return kinds.FloatDistribution(one.low, one.high, log=one.log, step=one.step)
