@@ -22,8 +22,28 @@ END = "<|im_end|>\n{% endif -%}\n{%- endfor -%}"
 TAIL = "{%- if add_generation_prompt -%}"
 LOOP = "{%- for message in messages -%}\n"
 assert all(OURS.count(part) == 1 for part in (END, TAIL, LOOP))
+COUNT = "{%- set seen = namespace(n=0) -%}\n"
+LATER = "<|im_start|>assistant\n{% endif -%}"
+assert OURS.endswith(LATER + "\n") or OURS.endswith(LATER)
+
+
+def counted(before: str, after: str, name: str = "messages", early: bool = False) -> str:
+    """Our template with its loop between these texts, counting; what it writes last knows the number.
+
+    What it writes last stands within them too, or where `early` behind them. The last loop does nothing.
+    """
+    loop = before + LOOP.replace("in messages", f"in {name}") + "{%- set seen.n = seen.n + 1 -%}\n"
+    told = LATER.replace("{% endif", "{% if seen.n in (4, 10) %}!{% endif %}{% endif")
+    ends = (after, "") if early else ("", after)
+    head, tail = OURS.replace(LOOP, COUNT + loop).replace(END, END + ends[0]).rsplit(LATER, 1)
+    return head + told + tail + ends[1] + "{%- for _ in [] -%}{%- endfor -%}"
+
+
 STEADY = {
     "ours": OURS,
+    "the messages by another name": OURS.replace(
+        LOOP, "{%- set all = messages -%}" + LOOP.replace("in messages", "in all")
+    ),
     "the rest of the messages": OURS.replace(LOOP, LOOP.replace("in messages", "in messages[0:]")),
     "a count that nobody reads behind the loop": OURS.replace(
         LOOP, "{%- set seen = namespace(n=0) -%}\n" + LOOP + "{%- set seen.n = seen.n + 1 -%}\n"
@@ -43,6 +63,16 @@ UNSTEADY = {
     "remembers behind the loop": OURS.replace(
         LOOP, "{%- set seen = namespace(n=0) -%}\n" + LOOP + "{%- set seen.n = seen.n + 1 -%}\n"
     ).replace("<|im_start|>assistant\n{% endif -%}", "<|im_start|>assistant\n{% if seen.n > 7 %}!{% endif %}{% endif -%}"),
+    "remembers behind a loop within a condition": counted(
+        "{%- if messages -%}", "{%- endif -%}", early=True
+    ),
+    "remembers behind a loop within a loop": counted("{%- for _ in [0] -%}", "{%- endfor -%}"),
+    "remembers behind a loop within a loop over a list of them": counted(
+        "{%- set all = [messages] -%}{%- for each in all -%}", "{%- endfor -%}", "each"
+    ),
+    "remembers behind a loop within a macro": counted(
+        "{%- macro write(all) -%}", "{%- endmacro -%}{{ write(messages) }}", "all"
+    ),
     "forgets": OURS.replace(LOOP, "{%- for message in messages[-3:] -%}\n"),
 }  # fmt: skip
 

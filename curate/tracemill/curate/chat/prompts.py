@@ -144,7 +144,7 @@ def _compiled(template: str) -> Any:
 
 
 def _steady(tree: Any) -> bool:
-    """Whether no loop asks how long it is, and nothing behind the first loop knows what was counted in it."""
+    """Whether no loop asks how long it is, and nothing behind that over messages knows what it counted."""
     from jinja2 import nodes
 
     of_loop = [
@@ -154,8 +154,12 @@ def _steady(tree: Any) -> bool:
     uses = sum(node.name == "loop" for node in tree.find_all(nodes.Name))
     if uses > len(of_loop) or any(name is None or name in _AHEAD for name in asked):
         return False
-    # Where no loop stands by itself, all of it may stand behind one.
-    first = next((n for n, node in enumerate(tree.body) if isinstance(node, nodes.For)), -1)
+    reading = _reading(tree)
+    inside = [{loop for loop in [*node.find_all(nodes.For), node] if loop in reading} for node in tree.body]
+    first = next((n for n, loops in enumerate(inside) if loops), len(inside))
+    # A loop within another node goes on to what stands in there, which may be the loop again.
+    if first == len(inside) or inside[first] != {tree.body[first]}:
+        return False
     states = _STATES | {
         name
         for node in tree.find_all(nodes.Assign)
@@ -164,6 +168,38 @@ def _steady(tree: Any) -> bool:
     }
     behind = [name for node in tree.body[first + 1 :] for name in _names(node, nodes.Name)]
     return states.isdisjoint(behind)
+
+
+def _reading(tree: Any) -> set[Any]:
+    """The loops that may go over the messages, under whatever name, but not those over what one holds."""
+    from jinja2 import nodes
+
+    def plain(value: Any) -> bool:
+        of = value.node if isinstance(value, nodes.Getitem) and isinstance(value.arg, nodes.Slice) else value
+        return isinstance(of, nodes.Name) and of.name not in boxed
+
+    held, boxed = {"messages"}, set[str]()
+    loops = list(tree.find_all(nodes.For))
+    given = [(node.node, _targets(node.target)) for node in tree.find_all(nodes.Assign)]
+    for node in tree.find_all(nodes.With):
+        given += [(value, _targets(at)) for at, value in zip(node.targets, node.values, strict=True)]
+    parameters = {name for node in tree.find_all(nodes.Macro) for at in node.args for name in _targets(at)}
+    given += [(node, parameters) for node in tree.find_all(nodes.Call)]
+    while True:
+        known = len(held) + len(boxed)
+        unplain = [(loop.iter, _targets(loop.target)) for loop in loops if not plain(loop.iter)]
+        for value, targets in (*given, *unplain):
+            if not held.isdisjoint(_names(value, nodes.Name)):
+                held |= targets
+                boxed |= set() if plain(value) else targets
+        if len(held) + len(boxed) == known:
+            return {loop for loop in loops if not held.isdisjoint(_names(loop.iter, nodes.Name))}
+
+
+def _targets(node: Any) -> set[str]:
+    from jinja2 import nodes
+
+    return {*_names(node, nodes.Name), *_names(node, nodes.NSRef)}
 
 
 def _names(node: Any, kind: Any) -> list[str]:
