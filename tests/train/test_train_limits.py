@@ -170,6 +170,25 @@ def test_where_no_checkpoint_keeps_the_guard_less_of_the_best_is_kept(
     assert all(mx.array_equal(held[name], array) for name, array in made.weights.items())
 
 
+def test_what_no_share_keeps_is_told(work: Path, parts: list[Rendered]) -> None:
+    settings = replace(FEW, steps=2, every=2, guard_loss=0.05, guard_floor=0.5)
+    guards = iter([1.0, 0.8, 0.8, 0.8, 0.8])
+    made = fit(load_base(work / "tiny"), parts, settings, lambda: Judged(1.0, 10, {"text": next(guards)}))
+    assert (made.strength, made.guarded) == (0.25, False)
+
+
+def test_nothing_below_the_floor_is_best(work: Path, parts: list[Rendered]) -> None:
+    told = iter([(0.0, 1.0), (0.5, 0.7), (0.8, 0.4)])
+
+    def judge() -> Judged:
+        score, text = next(told)
+        return Judged(score, 10, {"text": text})
+
+    settings = replace(FEW, steps=4, every=2, guard_loss=1.0, guard_floor=0.5)
+    made = fit(load_base(work / "tiny"), parts, settings, judge)
+    assert (made.chosen.step, made.strength, made.guarded) == (2, 1.0, True)
+
+
 def test_the_lowest_loss_is_not_what_is_kept(work: Path, parts: list[Rendered]) -> None:
     """On a real run: the loss falls to the end, on both splits, and the model that called best is kept."""
     scores = iter([0.4, 0.9, 0.1])

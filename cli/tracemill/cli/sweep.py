@@ -136,8 +136,7 @@ def _ran(made: Finetuned) -> Ran:
     from tracemill.train.sweep import Ran
 
     card = made.adapter.card
-    kept = next(one for one in card["checkpoints"] if one["step"] == card["best_step"])
-    left = 1 - guard_lost(card["before"]["guard"], kept["judged"]["guard"]) if card["before"] else None
+    left = 1 - guard_lost(card["before"]["guard"], card["chosen"]["guard"]) if card["before"] else None
     return Ran(
         card["settings"]["seed"],
         str(made.adapter.path),

@@ -114,8 +114,8 @@ def _table(card: dict[str, Any]) -> None:
 
 
 def _kept(card: dict[str, Any]) -> str:
-    strength = card.get("strength", 1.0)
-    return "kept" if strength == 1 else f"kept, {100 * strength:.0f}% of it"
+    share = card.get("strength", 1.0)
+    return "kept" if share == 1 else f"kept, {100 * share:.0f}% of it"
 
 
 def _preferred(figures: dict[str, float]) -> tuple[str | None, str | None]:
@@ -123,6 +123,23 @@ def _preferred(figures: dict[str, float]) -> tuple[str | None, str | None]:
     if not figures:
         return None, None
     return _percent(figures["preference accuracy"]), f"{figures['reward margin']:.3f}"
+
+
+def _forgetting(card: dict[str, Any]) -> list[str]:
+    """What the guard had against the checkpoints, where it had anything."""
+    share, settings = card.get("strength", 1.0), card["settings"]
+    if card["guarded"] and share == 1:
+        return []
+    allowed = 100 * min(settings["guard_loss"], 1 - settings["guard_floor"])
+    told = f"Every checkpoint lost more than {allowed:.0f}% of the base's general ability"
+    learned = f"{100 * share:.0f}% of what step {card['best_step']} learned"
+    if share == 1:
+        return [
+            f"{told}; the one that lost least was kept. A lower --learning-rate or fewer --steps lose less."
+        ]
+    if card["guarded"]:
+        return [f"{told}. {learned} keeps it and was saved: {_percent(card['best_score'])} exact on valid."]
+    return [f"{told}, and even {learned} did, which was saved. Try a lower --learning-rate or fewer --steps."]
 
 
 def _doubts(card: dict[str, Any]) -> list[str]:
@@ -150,19 +167,7 @@ def _doubts(card: dict[str, Any]) -> list[str]:
         )
     if card["before"] and score is not None and score <= (card["before"]["score"] or 0):
         told.append("No checkpoint called tools better than the base itself.")
-    if (strength := card.get("strength", 1.0)) < 1 and card["guarded"]:
-        allowed, kept = 100 * card["settings"]["guard_loss"], _percent(score)
-        told.append(
-            f"Every checkpoint lost more than {allowed:.0f}% of the base's general ability. "
-            f"{100 * strength:.0f}% of what step {card['best_step']} learned keeps it and was saved: "
-            f"{kept} exact on valid."
-        )
-    if not card["guarded"]:
-        allowed = 100 * card["settings"]["guard_loss"]
-        told.append(
-            f"Every checkpoint lost more than {allowed:.0f}% of the base's general ability; the one that "
-            "lost least was kept. A lower --learning-rate or fewer --steps lose less."
-        )
+    told += _forgetting(card)
     return told
 
 

@@ -184,6 +184,7 @@ def _found(outcome: Outcome) -> dict[str, Any]:
     return {
         "best_step": outcome.chosen.step,
         "strength": outcome.strength,
+        "chosen": asdict(chosen),
         "best_score": chosen.score,
         "selection_items": chosen.n,
         "guarded": outcome.guarded,

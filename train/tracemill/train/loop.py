@@ -237,10 +237,10 @@ class _Run:
         self._tell(state.step, found.judged, valid, figures)
 
     def _best(self) -> Checkpoint | None:
-        return choice.best(self._state.base, self._state.found, self._settings.guard_loss)
+        return choice.best(self._state.base, self._state.found, self._settings.most_lost)
 
     def _keeps_guard(self, one: Checkpoint) -> bool:
-        return choice.best(self._state.base, [one], self._settings.guard_loss) is not None
+        return choice.best(self._state.base, [one], self._settings.most_lost) is not None
 
     def _next_best(self) -> Checkpoint | None:
         """Where none keeps the guard: the most accurate, if it can be weakened, else the mildest."""

@@ -47,5 +47,7 @@ def _lineage(adapter: Adapter) -> Training:
         recipe=card["settings"],
         counts={key: card[key] for key in COUNTS},
         score=card["best_score"],
-        details={key: card[key] for key in (*hashes, "judge", "before", "guarded", "stopped")},
+        details={
+            key: card[key] for key in (*hashes, "judge", "before", "guarded", "stopped", "strength", "chosen")
+        },
     )

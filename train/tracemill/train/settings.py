@@ -72,6 +72,11 @@ class Settings:
         return self.guard_loss is not None and (self.guard_loss < 1 or self.guard_floor > 0)
 
     @property
+    def most_lost(self) -> float | None:
+        """Share of the base's general ability that what is kept may lose; None where that is not watched."""
+        return None if self.guard_loss is None else min(self.guard_loss, 1 - self.guard_floor)
+
+    @property
     def together(self) -> int:
         """How many sequences an example has, of which `batch_size` make a step: a pair has two."""
         return 1 if self.beta is None else 2
