@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import uuid
 from typing import Any
 
 import pytest
@@ -64,6 +65,18 @@ def test_an_id_like_our_own_may_be_the_value_of_a_secret_variable() -> None:
     redactor = Redactor({"DATADOG_API_KEY": secret})
     assert redactor.clean_id(own) == own
     assert redactor.clean_id(secret) != secret
+
+
+def test_a_secret_may_stand_in_an_id_like_our_own() -> None:
+    secret = MAKE.hex(12)
+    redactor = Redactor({"DATADOG_API_KEY": secret})
+    around, plain = f"{MAKE.hex(8)}-1234-4234-8234-{secret}", str(uuid.UUID(int=7))
+    joined = MAKE.hex(20) + secret
+    for id in (around, joined):
+        event: Any = {"kind": "run_end", "id": plain, "session_id": "s", "run_id": id, "status": "ok"}
+        told = redactor.redact_event(event)
+        assert told["run_id"] == redactor.clean_id(id)
+        assert secret not in json.dumps(told) and told["id"] == plain
 
 
 @pytest.mark.parametrize(

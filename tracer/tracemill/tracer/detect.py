@@ -32,7 +32,6 @@ class Detector:
         self._own_home = own_home(self._environment)
         self._seen: object = None
         self._values: tuple[str, ...] = ()
-        self._variables: frozenset[str] = frozenset()
         self.look = FirstLook(self._known())
         """Clears texts in which `find` would find nothing, in a tenth of the time."""
         self.refresh()
@@ -49,16 +48,15 @@ class Detector:
             for spelling in spellings(value)
         }
         self._values = tuple(sorted(values, key=len, reverse=True))
-        self._variables = frozenset(values)
         self.look = FirstLook(self._known())
         return True
 
     def _known(self) -> tuple[str, ...]:
         return (*self._values, *(self._own_home.names if self._own_home else ()))
 
-    def is_variable(self, *texts: str) -> bool:
-        """Whether one of some texts is the value of a secret variable."""
-        return not self._variables.isdisjoint(texts)
+    def holds_variable(self, *texts: str) -> bool:
+        """Whether the value of a secret variable stands in one of some texts."""
+        return any(value in text for value in self._values for text in texts)
 
     def find(self, text: str) -> list[Span]:
         """What must be replaced in a text."""

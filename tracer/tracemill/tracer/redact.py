@@ -205,7 +205,7 @@ class SessionRedactor:
         strange = [id for id in ids if id is not None and (type(id) is not str or id not in known)]
         # Most are our own, which are known at a glance.
         try:
-            if _are_our_own(strange) and not self._detector.is_variable(*strange):
+            if _are_our_own(strange) and not self._detector.holds_variable(*strange):
                 return True
         except TypeError:  # no text
             return False
@@ -470,7 +470,7 @@ def _clean_id(id: str, detector: Detector, harmless: Harmless) -> str:
     if id in harmless.texts:
         return id
     if _MADE_ID.fullmatch(id):
-        return _other_id(id) if detector.is_variable(id) else id
+        return _other_id(id) if detector.holds_variable(id) else id
     if not detector.look.clears(id) and detector.find(id):
         return _other_id(id)
     if _PLAIN_ID.fullmatch(id):
