@@ -28,7 +28,7 @@ from tracemill.evaluate.guard.items import Size, guard_items, passages
 from tracemill.evaluate.guard.recall import word_of
 from tracemill.evaluate.guard.run import GuardResult, GuardResults, by_category
 from tracemill.evaluate.guard.text import TextResult
-from tracemill.evaluate.guard.verdict import ALLOWED_LOSS, GuardComparison, compare_guard
+from tracemill.evaluate.guard.verdict import ALLOWED_LOSS, GuardComparison, compare_guard, judging
 from tracemill.evaluate.holdout import ItemResult
 from tracemill.evaluate.items import Item
 from tracemill.evaluate.scoring import Score
@@ -204,7 +204,7 @@ def with_better_calls(found: GuardComparison) -> tuple[str, str | None]:
 
 
 def able(size: Size, rng: np.random.Generator) -> GuardResults:
-    """A model that gets each category right at a rate of its own, and reads texts at losses of its own."""
+    """A model on what judges of a size: a rate for each category, texts at losses of their own."""
     rates = {name: rng.uniform(0.2, 1.0) for name in ("direct answers", "reasoning", "code")}
     answers = [
         GuardResult(item, "", "" if rng.random() < rates[item.category] else "wrong-answer")
@@ -214,7 +214,7 @@ def able(size: Size, rng: np.random.Generator) -> GuardResults:
         TextResult(text.id, text.kind, text.digest, 100, float(rng.uniform(1.0, 3.5)))
         for text in passages(size)
     ]
-    return GuardResults(size, answers, texts, [])
+    return judging(GuardResults(size, answers, texts, []))
 
 
 def guard_twin(before: GuardResults, rng: np.random.Generator) -> GuardResults:

@@ -124,5 +124,5 @@ def test_what_both_were_asked_of_general_ability_is_a_part_of_the_verdict(
     assert run(monkeypatch, "smollm2-135m", "good", "--json") == 0
     (told,) = json.loads(capsys.readouterr().out)["comparisons"]
     assert told["guard"]["kept"] is False
-    assert run(monkeypatch, "smollm2-135m", "same") == 0
-    assert "General ability was not compared" in capsys.readouterr().err
+    assert run(monkeypatch, "smollm2-135m", "same", "--json") == 0
+    assert "ability of smollm2-135m and same was not compared, so the verdict" in capsys.readouterr().err

@@ -13,7 +13,14 @@ from tiny import tiny_model
 from tracemill.cli.main import main
 from tracemill.curate.chat.codec import Call, encode
 from tracemill.curate.dataset import load
+from tracemill.evaluate.guard.items import guard_items, passages
+from tracemill.evaluate.guard.recall import remember_guard
+from tracemill.evaluate.guard.run import marked
+from tracemill.evaluate.guard.text import TextResult
 from tracemill.tracer.home import Home
+from tracemill.train.adapter import load_adapter
+from tracemill.train.base import resolve
+from tracemill.warehouse.read import query
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
@@ -26,7 +33,6 @@ def run(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
 @pytest.fixture(scope="module")
 def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a base model `tiny`, a data set `rows` and an adapter `adapter`."""
-    from tracemill.train.base import resolve
     from tracemill.train.choice import Judged
     from tracemill.train.finetune import finetune
     from tracemill.train.loop import Settings
@@ -90,8 +96,9 @@ def test_an_adapter_against_its_base_with_a_report(
     page = tmp_path / "out" / "page.html"
     words = (str(work / "tiny"), "--dataset", str(work / "rows"), "--adapter", str(work / "adapter"))
     assert run(monkeypatch, *words, "--report", str(page), "--max-tokens", "8") == 0
-    shown = capsys.readouterr().out
+    shown, told = capsys.readouterr()
     assert "undecided: The data do not tell: " in shown
+    assert "Nobody asked what adapter lost of general ability, so the verdict does not know it" in told
     assert shown.splitlines()[-1] == str(page)
     assert "undecided" in page.read_text("utf-8")
     assert run(monkeypatch, *words, "--json", "--max-tokens", "8") == 0
@@ -101,6 +108,27 @@ def test_an_adapter_against_its_base_with_a_report(
     )
     assert told.pop("report") is None
     assert told == written
+
+
+def test_what_was_lost_of_general_ability_stands_in_the_verdict_that_is_kept(
+    work: Path, home: Home, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    base, adapter = resolve(str(work / "tiny"), home), load_adapter(work / "adapter")
+    texts = [TextResult(text.id, text.kind, text.digest, 9, 2.0) for text in passages("quick")]
+    words = {item.id: item.right[0] if item.right else "" for item in guard_items("quick")}
+    remember_guard(home, marked("quick", words, texts), base, None)
+    remember_guard(home, marked("quick", dict.fromkeys(words, "No."), texts), base, adapter)
+    asked = (str(base.path), "--dataset", str(work / "rows"), "--adapter", str(adapter.path))
+    assert run(monkeypatch, *asked, "--max-tokens", "8", "--json") == 0
+    shown, err = capsys.readouterr()
+    found = json.loads(shown)
+    assert found["comparison"]["verdict"]["reason"].startswith("General ability fell by more than 10")
+    assert found["guard"]["verdict"]["kept"] is False
+    assert "these very items of guard/quick" in err
+    kept = "SELECT verdict, details->>'$.verdict.reason' FROM evaluations WHERE suite = 'rows/test'"
+    assert query(home, f"{kept} AND verdict IS NOT NULL").rows() == [
+        ("not better", found["comparison"]["verdict"]["reason"])
+    ]
 
 
 def test_what_cannot_be_used_is_one_line_and_exit_code_1_or_2(

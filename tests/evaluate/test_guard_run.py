@@ -26,7 +26,7 @@ from tracemill.evaluate.guard.run import (
     tally_guard,
 )
 from tracemill.evaluate.guard.text import LOST, TextResult, mean_interval, read_texts
-from tracemill.evaluate.guard.verdict import guard_verdict
+from tracemill.evaluate.guard.verdict import compare_guard, guard_verdict
 
 Scripted = Callable[[str, Sequence[str]], tuple[Any, Chat]]
 
@@ -234,6 +234,25 @@ def test_what_may_be_lost_is_set() -> None:
         2,
         False,
     )
+
+
+def test_what_chose_the_checkpoint_does_not_judge_it() -> None:
+    chose = {one.id for one in (*guard_items("quick"), *passages("quick"))}
+    base = results(lambda _c, _n: True, lambda _k, _n: 2.0)
+
+    def lost(where: Callable[[str], bool]) -> GuardResults:
+        answers = [replace(one, failure="no-answer" if where(one.item.id) else "") for one in base.answers]
+        texts = [replace(one, loss=3.0 if where(one.id) else 2.0) for one in base.texts]
+        return replace(base, answers=answers, texts=texts)
+
+    found = compare_guard(base, lost(lambda name: name in chose))
+    assert found.verdict.kept and not found.notes
+    assert len(found.base.answers) == 124 - 48
+    assert "(82 items and texts)" in found.verdict.reason
+    fallen = compare_guard(base, lost(lambda name: name not in chose))
+    assert {one.adapter for one in fallen.verdict.changes if not one.name.startswith("text")} == {0.0}
+    (told,) = compare_guard(replace(base, size="quick"), replace(base, size="quick")).notes
+    assert "a little too kind" in told
 
 
 def test_a_large_loss_is_told_from_chance() -> None:

@@ -62,7 +62,10 @@ def guard() -> GuardComparison:
     right = [GuardResult(item, f"Yes {HOSTILE}", "") for item in asked]
     before = [replace(right[0], failure="wrong-answer"), *right[1:]]
     after = [right[0], *(replace(one, failure="no-answer", text="") for one in right[1:6]), *right[6:]]
-    return compare_guard(GuardResults("quick", before, texts, []), GuardResults("quick", after, texts, []))
+    notes = [f"Code was left out {HOSTILE}"]
+    return compare_guard(
+        GuardResults("quick", before, texts, notes), GuardResults("quick", after, texts, notes)
+    )
 
 
 @pytest.fixture
@@ -174,6 +177,7 @@ def test_the_guard_is_shown_with_what_was_lost_and_stands_in_the_verdict(report:
     assert "General ability fell by more than 10: direct answers −16.7 points (may be chance)" in text
     assert text.index("Lost 5") < text.index("Gained 1")
     assert "too much, may be chance" in text
+    assert f"Code was left out {HOSTILE}" in text and "these very items of guard/quick" in text
 
 
 def test_a_wrong_call_is_shown_beside_the_right_one_word_by_word() -> None:
@@ -227,6 +231,8 @@ def test_files_are_private_whole_and_hold_the_numbers(report: Report, tmp_path: 
     assert found["guard"]["verdict"]["kept"] is False
     assert len(found["guard"]["items"]) == 48
     assert found["comparison"]["calls"]["test"] == {"n": 9, "gained": 7, "lost": 1, "p": 0.0703125}
+    assert found["guard"]["notes"][0] == f"Code was left out {HOSTILE}"
+    assert "these very items of guard/quick" in found["guard"]["notes"][1]
     asked = "guard/quick, 48 items and 4 texts"
     assert found["facts"] == {"Base": "tiny", "Seed": "0", "General ability": asked}
     assert [item["id"] for item in found["items"]] == [f"r{i}#3" for i in range(9)]

@@ -45,6 +45,8 @@ def compare(
 
     home = Home.find()
     found = with_guards(home, compare_stored(find_evaluations(home, models, suite)))
+    for one in found:
+        _tell_guard(one)
     if as_json:
         output.emit_json({"comparisons": [_plain(one) for one in found]})
     else:
@@ -54,6 +56,19 @@ def compare(
         words = ", ".join(f"{one.after.name} is {one.comparison.verdict.word}" for one in found)
         output.error(f"{require} was required, and {words}.")
         raise typer.Exit(1)
+
+
+def _tell_guard(versus: Versus) -> None:
+    """Say on standard error what the verdict does not know of general ability, also beside JSON."""
+    from tracemill.cli.guarded import show_notes
+
+    if versus.guard:
+        show_notes(versus.guard)
+    else:
+        output.hint(
+            f"General ability of {versus.before.name} and {versus.after.name} was not compared, so the "
+            "verdict does not know it; ask both: `tracemill evaluate BASE --adapter ADAPTER --suite guard`."
+        )
 
 
 def _show(versus: Versus, flips: int) -> None:
@@ -82,11 +97,6 @@ def _show(versus: Versus, flips: int) -> None:
         output.columns((before.name, after.name), _side_by_side(one.text, other.text))
     if versus.guard:
         show_verdict(versus.guard.base.size, versus.guard.verdict)
-    else:
-        output.hint(
-            "General ability was not compared; ask both: "
-            "`tracemill evaluate BASE --adapter ADAPTER --suite guard`."
-        )
     output.say(f"{versus.comparison.verdict.word}: {versus.comparison.verdict.reason}", style="bold")
 
 
@@ -108,7 +118,7 @@ def _plain(versus: Versus) -> dict[str, Any]:
         "shared": versus.shared,
         "left_out": list(versus.left_out),
         "comparison": asdict(versus.comparison),
-        "guard": asdict(versus.guard.verdict) if versus.guard else None,
+        "guard": asdict(versus.guard.verdict) | {"notes": versus.guard.notes} if versus.guard else None,
         "flips": [
             {
                 "id": one.id,

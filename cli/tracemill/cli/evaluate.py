@@ -178,15 +178,23 @@ def _plan(
 def _against_base(
     home: Home, suite: Suite, model: str, adapter: Adapter, report: Path | None, as_json: bool
 ) -> None:
+    from tracemill.cli.guarded import hint_unasked, show_notes
     from tracemill.evaluate.evaluation import make_report, remember
     from tracemill.evaluate.recall import score_once
     from tracemill.evaluate.report import as_plain, write_report
+    from tracemill.evaluate.stored_comparison import stored_guard
     from tracemill.train.base import resolve
 
     with output.progress() as progress:
         base = resolve(model, home, progress)
         after = score_once(home, suite, base, adapter, progress)
         found = make_report(suite, base, adapter, score_once(home, suite, base, None, progress), after)
+        guard = stored_guard(home, (base.digest, None), (base.digest, adapter.card["weights_sha256"]))
+        found = found.guarded(guard) if guard else found
+    if guard:
+        show_notes(guard)
+    else:
+        hint_unasked(model, str(adapter.path))
     path = str(report.absolute()) if report else None
     remember(home, suite, base, adapter, found.adapter, report=found, path=path)
     written = write_report(report.absolute(), found) if report else None

@@ -6,6 +6,7 @@ In: a base model, a size and maybe an adapter. Out: a table, and for an adapter 
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tracemill.cli import output
@@ -28,8 +29,7 @@ def guard(home: Home, model: str, adapter: Adapter | None, size: Size, as_json: 
         base = resolve(model, home, progress)
         found = guard_against_base(home, size, base, adapter, progress) if adapter else None
         before = found.base if found else guard_once(home, size, base, None, progress)
-    for note in before.notes:
-        output.hint(note)
+    show_notes(found or before)
     if as_json:
         output.emit_json(_plain(before, found))
     elif found is None:
@@ -55,6 +55,20 @@ def _show(results: GuardResults) -> None:
         ],
     )
     output.say("Of text: the inverse of the perplexity, 0 to 1.")
+
+
+def show_notes(found: GuardComparison | GuardResults) -> None:
+    """Say on standard error what was left out of the guard, also beside JSON."""
+    for note in found.notes:
+        output.hint(note)
+
+
+def hint_unasked(model: str, adapter: str) -> None:
+    """Say on standard error that no verdict on `adapter` knows what became of general ability."""
+    output.hint(
+        f"Nobody asked what {Path(adapter).name} lost of general ability, so the verdict does not know it: "
+        f"`tracemill evaluate {model} --adapter {adapter} --suite guard` asks."
+    )
 
 
 def show_verdict(size: Size, verdict: GuardVerdict) -> None:
@@ -97,5 +111,6 @@ def _plain(before: GuardResults, found: GuardComparison | None) -> dict[str, obj
         "suite": f"guard/{before.size}",
         "base": one(before),
         "adapter": one(found.adapter) if found else None,
+        "notes": found.notes if found else before.notes,
         "verdict": asdict(found.verdict) if found else None,
     }

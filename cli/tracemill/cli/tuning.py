@@ -19,15 +19,12 @@ if TYPE_CHECKING:
     from tracemill.curate.chat.proof import Row
     from tracemill.curate.chat.template import Chat
     from tracemill.curate.dataset import Dataset
-    from tracemill.evaluate.guard.items import Size
     from tracemill.train.adapter import Adapter
     from tracemill.train.base import BaseModel
     from tracemill.train.choice import Judged
     from tracemill.train.estimate import Estimate
     from tracemill.train.finetune import Conduct, Finetuned, Judge
 
-GUARD: Size = "quick"
-"""Size of the guard at a checkpoint: the smallest, for it is asked several times a run."""
 JUDGED = 16
 """Validation rows that an estimate scores: one batch; more of them take so many times as long."""
 
@@ -85,7 +82,7 @@ def checkpoint_judge(
     rows: Sequence[Row], settings: Settings, max_tokens: int, progress: output.ProgressCallback
 ) -> tuple[Judge, str]:
     """What a checkpoint is judged by, tool calls on `rows` and the guard; and a name of all of it."""
-    from tracemill.evaluate.guard.items import guard_items
+    from tracemill.evaluate.guard.items import CHOOSING, guard_items
     from tracemill.evaluate.guard.run import guard_judge, runnable
     from tracemill.evaluate.holdout import call_judge
     from tracemill.train.adapter import code_sha256
@@ -94,7 +91,7 @@ def checkpoint_judge(
 
     def judge(model: Any, chat: Chat) -> Judged:
         judged = calls(model, chat)
-        guard = guard_judge(chat, GUARD, progress)(model) if settings.guarded else {}
+        guard = guard_judge(chat, CHOOSING, progress)(model) if settings.guarded else {}
         return replace(judged, guard={**judged.guard, **guard})
 
     parts = [
@@ -103,7 +100,7 @@ def checkpoint_judge(
     ]
     if settings.guarded:
         # Where a machine cannot hold code in it is not run, and `answers` is another figure.
-        parts.insert(1, f"guard/{GUARD}, {len(runnable(guard_items(GUARD))[0])} items")
+        parts.insert(1, f"guard/{CHOOSING}, {len(runnable(guard_items(CHOOSING))[0])} items")
     return judge, ", ".join(parts)
 
 

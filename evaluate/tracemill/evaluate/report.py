@@ -139,6 +139,7 @@ def _guard_plain(guard: GuardComparison) -> dict[str, Any]:
     pairs = zip(guard.base.answers, guard.adapter.answers, strict=True)
     return {
         "size": guard.base.size,
+        "notes": guard.notes,
         "verdict": asdict(guard.verdict),
         "items": [
             {

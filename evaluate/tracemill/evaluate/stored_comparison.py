@@ -22,6 +22,9 @@ from tracemill.evaluate.suites.suite import SIZES
 from tracemill.tracer.home import Home
 from tracemill.warehouse.read import query
 
+Weights = tuple[str, str | None]
+"""SHA-256 of a base, and of the adapter on it if there is one."""
+
 
 @dataclass(frozen=True)
 class Versus:
@@ -63,26 +66,31 @@ def compare_stored(evaluations: Sequence[Stored]) -> list[Versus]:
 
 def with_guards(home: Home, found: Sequence[Versus]) -> list[Versus]:
     """The same with the guard in each verdict where both models were asked it at one size, the largest."""
-    guards = [_stored_guard(home, one.before, one.after) for one in found]
+    guards = [stored_guard(home, _weights(one.before), _weights(one.after)) for one in found]
     return [
         replace(one, guard=guard, comparison=guarded(one.comparison, guard.verdict)) if guard else one
         for one, guard in zip(found, guards, strict=True)
     ]
 
 
-def _stored_guard(home: Home, before: Header, after: Header) -> GuardComparison | None:
+def stored_guard(home: Home, before: Weights, after: Weights) -> GuardComparison | None:
+    """Both models on the largest size of the guard that both were asked; None where there is none."""
     if not home.snapshot.exists():
         return None
     found = query(home, "SELECT evaluation_id FROM evaluations WHERE suite LIKE 'guard/%'")
     known = {name for (name,) in found.rows()}
     for size in reversed(SIZES):
-        names = [guard_identity(size, one.base_sha256, one.adapter_sha256) for one in (before, after)]
+        names = [guard_identity(size, *one) for one in (before, after)]
         if not known.issuperset(names):
             continue
         results = [remembered_guard(home, name, size) for name in names]
         if results[0] and results[1]:
             return compare_guard(results[0], results[1])
     return None
+
+
+def _weights(header: Header) -> Weights:
+    return header.base_sha256, header.adapter_sha256
 
 
 def find_evaluations(home: Home, names: Sequence[str], suite: str | None = None) -> list[Stored]:

@@ -17,6 +17,8 @@ from importlib.util import find_spec
 from typing import Any, Literal
 
 Size = Literal["quick", "standard", "full"]
+CHOOSING: Size = "quick"
+"""The size that training asks at its checkpoints, so that of a larger one the other items judge."""
 Category = Literal["direct answers", "reasoning", "code"]
 Rule = Literal["number", "words", "choice", "code"]
 

@@ -61,11 +61,12 @@ def guard_against_base(
 ) -> GuardComparison:
     """What `adapter` lost of the general ability of `base`; the warehouse knows the verdict afterwards."""
     before = guard_once(home, size, base, None, progress)
-    found = compare_guard(before, guard_once(home, size, base, adapter, progress))
+    after = guard_once(home, size, base, adapter, progress)
+    found = compare_guard(before, after)
     name = guard_identity(size, base.digest, adapter.card["weights_sha256"])
     known = query(home, f"SELECT training_id, verdict FROM evaluations WHERE evaluation_id = '{name}'").rows()
     if known != [(adapter.path.name, word_of(found))]:
-        remember_guard(home, found.adapter, base, adapter, found)
+        remember_guard(home, after, base, adapter, found)
     return found
 
 
@@ -147,4 +148,8 @@ def remember_guard(
 
 def _details(found: GuardComparison) -> dict[str, Any]:
     told = {"word": word_of(found), "reason": found.verdict.reason}
-    return {"verdict": told, "changes": [asdict(one) for one in found.verdict.changes]}
+    return {
+        "verdict": told,
+        "changes": [asdict(one) for one in found.verdict.changes],
+        "notes": found.notes,
+    }

@@ -3,21 +3,27 @@
 In: the results of both on the same items. Out: a `GuardVerdict`: for every category how much changed, whether
 that is more than is allowed, and whether it could be chance. The rule is strict on purpose: a loss beyond
 what is allowed blocks also where it could be chance, for who ships an adapter has to show that nothing broke.
+Training chooses by the items of the smallest size, so a larger one is judged by the others alone.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tracemill.evaluate.errors import EvaluationError
+from tracemill.evaluate.guard.items import CHOOSING, guard_items, passages
 from tracemill.evaluate.guard.run import GuardResult, GuardResults, by_category, by_kind, predicted
 from tracemill.evaluate.guard.text import LOST, TextResult, mean_interval
 from tracemill.evaluate.statistics import ALPHA, Interval, mcnemar, paired_difference
 from tracemill.evaluate.verdict import points
 
 ALLOWED_LOSS = 0.10
+CHOSE = (
+    f"Training chooses checkpoints, and how much of them is kept, by these very items of guard/{CHOOSING}: "
+    "what they find of an adapter is a little too kind. Size standard is judged by other items."
+)
 
 
 @dataclass(frozen=True)
@@ -55,11 +61,16 @@ class GuardVerdict:
 
 @dataclass(frozen=True)
 class GuardComparison:
-    """What base and adapter did on the guard, and the verdict on it."""
+    """What base and adapter did on the items that judge, and the verdict on it."""
 
     base: GuardResults
     adapter: GuardResults
     verdict: GuardVerdict
+
+    @property
+    def notes(self) -> list[str]:
+        """What a reader of the verdict has to know: what was left out, and whether these items chose."""
+        return [*self.base.notes, *[CHOSE] * (self.base.size == CHOOSING)]
 
     def flips(self, right: bool) -> list[tuple[GuardResult, GuardResult]]:
         """The items of which one got it right: the adapter where `right`, else the base."""
@@ -70,8 +81,18 @@ class GuardComparison:
 def compare_guard(
     base: GuardResults, adapter: GuardResults, allowed_loss: float = ALLOWED_LOSS
 ) -> GuardComparison:
-    """Both results with their verdict; errors as `guard_verdict`."""
-    return GuardComparison(base, adapter, guard_verdict(base, adapter, allowed_loss))
+    """Both results, without what chose the checkpoint, and their verdict; errors as `guard_verdict`."""
+    before, after = judging(base), judging(adapter)
+    return GuardComparison(before, after, guard_verdict(before, after, allowed_loss))
+
+
+def judging(results: GuardResults) -> GuardResults:
+    """What of `results` may judge an adapter: all of the smallest size, of a larger one what that has not."""
+    if results.size == CHOOSING:
+        return results
+    chose = {one.id for one in (*guard_items(CHOOSING), *passages(CHOOSING))}
+    answers = [one for one in results.answers if one.item.id not in chose]
+    return replace(results, answers=answers, texts=[one for one in results.texts if one.id not in chose])
 
 
 def guard_verdict(
