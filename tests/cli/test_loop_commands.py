@@ -56,12 +56,15 @@ def recorded(home: Home) -> Home:
 def test_improve_goes_from_sessions_to_a_verdict_and_reuses_all_of_it(
     recorded: Home, folder: Path, tracemill: Run
 ) -> None:
-    first = tracemill("improve", "--model", str(folder), "--steps", "4", "--max-tokens", "8", "--json")
+    first = tracemill(
+        "improve", "--model", str(folder), "--steps", "4", "--max-tokens", "8", "--guard", "quick", "--json"
+    )
     assert first.code == 1, first.err
     made = json.loads(first.out)
     assert made["rows"] == len(WORDS)
     assert (made["base_exact"], made["adapter_exact"]) == (0.0, 0.0)
     assert made["verdict"] in {"not better", "undecided"}
+    assert "these very items of guard/quick" in made["guard_notes"][0] and made["guard_notes"][0] in first.err
     page = Path(made["report"]).read_text("utf-8")
     assert made["verdict"] in page
     assert "http" not in page.replace("http://www.w3.org", "")
@@ -71,7 +74,9 @@ def test_improve_goes_from_sessions_to_a_verdict_and_reuses_all_of_it(
     }  # fmt: skip
     stamp = (adapter / "tracemill.json").stat().st_mtime_ns
 
-    again = tracemill("improve", "--model", str(folder), "--steps", "4", "--max-tokens", "8")
+    again = tracemill(
+        "improve", "--model", str(folder), "--steps", "4", "--max-tokens", "8", "--guard", "quick"
+    )
     assert again.code == 1, again.err
     assert "its base, so it is not promoted." in again.err.splitlines()[-1]
     assert history(recorded) == []
@@ -79,7 +84,18 @@ def test_improve_goes_from_sessions_to_a_verdict_and_reuses_all_of_it(
     assert "(it was there already)" in again.out
     assert (adapter / "tracemill.json").stat().st_mtime_ns == stamp
     other = tracemill(
-        "improve", "--model", str(folder), "--steps", "4", "--max-tokens", "8", "--seed", "1", "--json"
+        "improve",
+        "--model",
+        str(folder),
+        "--steps",
+        "4",
+        "--max-tokens",
+        "8",
+        "--seed",
+        "1",
+        "--guard",
+        "quick",
+        "--json",
     )
     assert json.loads(other.out)["adapter"] != str(adapter)
 
@@ -103,7 +119,8 @@ def test_what_is_better_and_lost_nothing_is_promoted_once(home: Home, folder: Pa
     assert history(home) == []
     second = json.loads(tracemill(*words).out)
     assert (second["verdict"], second["promoted"], second["newly_promoted"]) == ("better", True, True)
-    assert "No category of general ability lost more than 10 points" in second["reason"]
+    assert "No category of general ability lost more than 10 points (82 items" in second["reason"]
+    assert second["guard_notes"] == []
     third = tracemill(*words[:-1])
     assert third.code == 0
     assert f"{adapter.path.name} is promoted already." in third.out
@@ -112,7 +129,7 @@ def test_what_is_better_and_lost_nothing_is_promoted_once(home: Home, folder: Pa
     # The base had everything right once: what the adapter can do is no match for it.
     tracemill("rollback")
     base = resolve(str(folder), home)
-    known = guard_once(home, "quick", base)
+    known = guard_once(home, "standard", base)
     right = [replace(one, text=one.item.right[0] if one.item.right else one.item.solution, failure="")
              for one in known.answers]  # fmt: skip
     remember_guard(home, replace(known, answers=right), base, None)
@@ -127,8 +144,15 @@ def test_what_is_better_and_lost_nothing_is_promoted_once(home: Home, folder: Pa
     assert told["reason"].startswith("General ability fell by more than 10: direct answers −")
     page = Path(told["report"]).read_text("utf-8")
     assert "General ability fell" in page
+    words = (str(folder), "--adapter", told["adapter"], "--dataset", told["dataset"], "--max-tokens", "8")
+    later = json.loads(tracemill("evaluate", *words, "--json").out)["comparison"]["verdict"]
+    assert (later["word"], later["reason"]) == ("not better", told["reason"])
+    stored = (
+        f"SELECT verdict FROM evaluations WHERE training_id = '{adapter.path.name}' AND suite LIKE '%/test'"
+    )
+    assert query(home, stored).item() == "not better"
     refusal = refused(tracemill, "promote", adapter.path.name)
-    assert "is worse than its base on guard/quick (General ability fell by more than 10" in refusal
+    assert "is worse than its base on guard/standard (General ability fell by more than 10" in refusal
     assert len(history(home)) == 2
 
 
@@ -179,7 +203,18 @@ def rewrite(home: Home, adapter: str | None, text: Callable[[dict[str, Any]], st
 @pytest.mark.slow
 def test_lineage_leads_from_the_adapter_to_its_sessions(recorded: Home, folder: Path, tracemill: Run) -> None:
     made = json.loads(
-        tracemill("improve", "--model", str(folder), "--steps", "2", "--max-tokens", "4", "--json").out
+        tracemill(
+            "improve",
+            "--model",
+            str(folder),
+            "--steps",
+            "2",
+            "--max-tokens",
+            "4",
+            "--guard",
+            "quick",
+            "--json",
+        ).out
     )
     found = query(
         recorded,

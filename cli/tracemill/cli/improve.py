@@ -16,6 +16,7 @@ from tracemill.cli import knobs, output
 from tracemill.cli.loop import Plan, Turn
 
 if TYPE_CHECKING:
+    from tracemill.cli.rival import Rival
     from tracemill.evaluate.guard.items import Size
     from tracemill.tracer.home import Home
 
@@ -39,8 +40,11 @@ def improve(
     ] = None,
     guard: Annotated[
         Literal["quick", "standard", "full"],
-        typer.Option(help="How much of general ability is asked; see `tracemill suite list`."),
-    ] = "quick",
+        typer.Option(
+            help="How much of general ability is asked; see `tracemill suite list`. The items of quick chose "
+            "the checkpoint, so the larger sizes are judged by their others."
+        ),
+    ] = "standard",
     promote: Annotated[
         bool, typer.Option("--promote/--no-promote", help="Promote the adapter if it is better.")
     ] = True,
@@ -49,6 +53,7 @@ def improve(
     """Export, train, evaluate, compare, and promote what is better and lost nothing.
 
     Exit code 1 where the adapter is not better than its base on held-out turns, or lost general ability.
+    Where another adapter is promoted, the two are compared on those turns; what is worse is not promoted.
     To learn from a folder of chat JSONL, give a recipe whose source has kind = "chat" and a path.
     """
     from tracemill.cli.fresh import fresh_home
@@ -90,21 +95,32 @@ def _plan(given: dict[str, Any], recipe: str, where: str | None, guard: Size, qu
 class Ended:
     """What became of the adapter: `against` is why it was not promoted, None where nothing speaks against it.
 
-    promoted: it is what `serve` serves now; new: since this run; before: what was promoted till then.
+    promoted: it is what `serve` serves now; new: since this run; before: what was promoted till then; rival:
+    what came of comparing the two.
     """
 
     against: str | None
     promoted: bool = False
     new: bool = False
     before: str | None = None
+    rival: Rival | None = None
 
     def plain(self) -> dict[str, Any]:
         """What JSON says of it."""
-        return {"promoted": self.promoted, "newly_promoted": self.new, "not_promoted_because": self.against}
+        return {
+            "promoted": self.promoted,
+            "newly_promoted": self.new,
+            "not_promoted_because": self.against,
+            "against_promoted": self.rival.plain() if self.rival else None,
+        }
 
 
 def settle(home: Home, made: Turn, promote: bool = True) -> Ended:
-    """Promote the adapter of a turn of the loop if it is better and lost nothing, once."""
+    """Promote the adapter of a turn of the loop if it is better and lost nothing, once.
+
+    Where another is promoted, it is not if it is worse than that one on the same held-out turns.
+    """
+    from tracemill.cli.rival import against_promoted
     from tracemill.train.errors import PromotionError
     from tracemill.train.promotion import current, history
     from tracemill.train.promotion import promote as promote_it
@@ -118,11 +134,14 @@ def settle(home: Home, made: Turn, promote: bool = True) -> Ended:
         return Ended(f"{_TOLD[word]}, so it is not promoted.")
     if not promote:
         return Ended(None, promoted)
+    rival = against_promoted(home, made)
+    if rival and rival.verdict and rival.verdict.word == "worse":
+        return Ended(f"is better than its base and not promoted. {rival.told}", rival=rival)
     try:
         step = promote_it(home, adapter)
     except PromotionError as error:
-        return Ended(f"is not promoted: {error}", promoted)
-    return Ended(None, True, step != before, before.adapter if before else None)
+        return Ended(f"is not promoted: {error}", promoted, rival=rival)
+    return Ended(None, True, step != before, before.adapter if before else None, rival)
 
 
 _TOLD = {
@@ -142,6 +161,8 @@ def show_end(made: Turn, ended: Ended) -> None:
     elif not ended.new:
         output.say(f"{name} is promoted already.")
     else:
+        if ended.rival:
+            output.say(ended.rival.told)
         instead = f" instead of {ended.before}" if ended.before else ""
         output.say(f"{name} is promoted{instead}.", style="bold")
         output.hint("`tracemill serve` serves it; `tracemill rollback` takes it back.")
@@ -162,6 +183,7 @@ def summary(made: Turn) -> dict[str, Any]:
         "adapter_direct": comparison.direct.adapter.estimate if comparison.direct else None,
         "p_value": comparison.calls.test.p,
         "guard_kept": guard.verdict.kept,
+        "guard_notes": guard.notes,
         "verdict": comparison.verdict.word,
         "reason": comparison.verdict.reason,
         "dataset": made.dataset.folder,

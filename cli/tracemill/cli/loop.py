@@ -17,9 +17,11 @@ from tracemill.tracer.home import Home
 
 if TYPE_CHECKING:
     from tracemill.curate.dataset import Dataset
+    from tracemill.evaluate.evaluation import Suite
     from tracemill.evaluate.guard.items import Size
     from tracemill.evaluate.live import LiveTask
     from tracemill.evaluate.report import Report
+    from tracemill.train.base import BaseModel
     from tracemill.train.finetune import Finetuned
 
 
@@ -48,12 +50,15 @@ class Turn:
     made: Finetuned
     report: Report
     page: Path
+    suite: Suite
+    """What both models were asked: the held-out split."""
+    base: BaseModel
 
 
 def turn(home: Home, plan: Plan) -> Turn:
     """Export, train, evaluate, compare, report. The BLAS must be active (`tracemill.train.blas`)."""
     from tracemill.cli.evaluate import show_comparison
-    from tracemill.cli.guarded import show_verdict
+    from tracemill.cli.guarded import show_notes, show_verdict
     from tracemill.cli.trained import show as show_training
     from tracemill.cli.tuning import fine_tune
     from tracemill.curate.chat.template import Chat
@@ -93,7 +98,8 @@ def turn(home: Home, plan: Plan) -> Turn:
         before = score_once(home, suite, base, None, progress)
         after = score_once(home, suite, base, adapter, progress)
         report = make_report(suite, base, adapter, before, after)
-        report = report.guarded(guard_against_base(home, plan.guard, base, adapter, progress))
+        guard = guard_against_base(home, plan.guard, base, adapter, progress)
+        report = report.guarded(guard)
         if plan.live_tasks:
             limits = Limits(max_tokens=plan.max_tokens)
             lives = [
@@ -103,11 +109,11 @@ def turn(home: Home, plan: Plan) -> Turn:
     page = write_report(home.reports / f"{adapter.path.name}-{dataset.name}.html", report)
     remember(home, suite, base, adapter, after, report=report, path=str(page))
     _stage(plan, "Evaluated")
+    show_notes(guard)
     if not plan.quiet:
-        assert report.guard is not None, "the guard was asked"
-        show_verdict(plan.guard, report.guard.verdict)
+        show_verdict(plan.guard, guard.verdict)
         show_comparison(suite, report)
-    return Turn(dataset, made, report, page)
+    return Turn(dataset, made, report, page, suite, base)
 
 
 def fast_blas(home: Home) -> None:
