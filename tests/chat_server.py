@@ -25,7 +25,11 @@ class ChatServer:
 
 
 def said(
-    content: str | None = None, calls: list[tuple[str, str]] | None = None, model: str = "m", **more: Any
+    content: str | None = None,
+    calls: list[tuple[str, str]] | None = None,
+    model: str = "m",
+    finish: str = "stop",
+    **more: Any,
 ) -> Answer:
     """A chat completion with text and calls (name, arguments as text), of 100 tokens in and 10 out."""
     message: dict[str, Any] = {"role": "assistant", "content": content}
@@ -39,7 +43,7 @@ def said(
         "object": "chat.completion",
         "created": 0,
         "model": model,
-        "choices": [{"index": 0, "finish_reason": "stop", "message": message}],
+        "choices": [{"index": 0, "finish_reason": finish, "message": message}],
         "usage": {"prompt_tokens": 100, "completion_tokens": 10, "total_tokens": 110},
         **more,
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -53,10 +54,20 @@ def test_a_server_is_asked_by_its_url(
         )
         assert set(server.keys) == {"Bearer k-1"}
         assert run(monkeypatch, *words, server.url, "--json") == 0
-        told = json.loads(capsys.readouterr().out)
+        shown = capsys.readouterr()
+        told, since = json.loads(shown.out), datetime.now(UTC).date().isoformat()
+        assert f"19 of 20 answers are on disk since {since}; --fresh asks anew." in shown.err
         assert len(server.requests) == 21  # only what got no answer is asked again
+        assert run(monkeypatch, *words, server.url, "--fresh", "--json") == 0
+        assert "on disk" not in capsys.readouterr().err and len(server.requests) == 41
     assert told["endpoint"] == server.url and told["unanswered"] == {"s7": "HTTP 400: \x1b[31mtoo long"}
-    assert told["spent"] == {"requests": 19, "input_tokens": 1900, "output_tokens": 190, "dollars": None}
+    assert told["spent"] == {
+        "requests": 19,
+        "input_tokens": 1900,
+        "output_tokens": 190,
+        "dollars": None,
+        "cut": 0,
+    }
     assert "k-1" not in "".join(file.read_text("utf-8") for file in home.root.rglob("*.jsonl"))
     with chat_server(lambda body: said("It is 3.", model="b"), ("a", "b")) as server:
         assert run(monkeypatch, "evaluate", "--suite", str(asked), "--endpoint", server.url) == 1
@@ -101,6 +112,8 @@ def test_samples_of_a_model_here_and_what_compare_makes_of_them(
     ("words", "code", "told"),
     [
         (("m", "--endpoint", "127.0.0.1:1"), 1, "is no URL of a server"),
+        (("m", "--endpoint", "http://[::1"), 1, "is no URL of a server"),
+        (("m", "--endpoint", "http://here:99999/v1"), 1, "is no URL of a server"),
         (("m", "--endpoint", "http://me:secret@localhost/v1"), 1, "Put no name or password into the URL"),
         (
             ("m", "--endpoint", "http://localhost:1/v1", "--key-variable", "NOT_THERE"),
@@ -113,6 +126,12 @@ def test_samples_of_a_model_here_and_what_compare_makes_of_them(
         (("m", "--seed", "3"), 2, "add --temperature"),
         (("m", "--key-variable", "K"), 2, "it is for --endpoint"),
         (("openai:m", "--adapter", "a"), 2, "an adapter goes with a base model here"),
+        (("openai:m", "--batch-size", "16"), 2, "--batch-size: it is for a model here"),
+        (("m", "--concurrency", "8"), 2, "--concurrency: it is for --endpoint"),
+        (("m", "--timeout", "9"), 2, "--timeout: it is for --endpoint"),
+        (("m", "--fresh"), 2, "--fresh: it is for --endpoint"),
+        (("m", "--dataset", "d"), 2, "--dataset: only holdout is taken from a data set"),
+        (("m", "--split", "test"), 2, "--split: only holdout is taken from a data set"),
     ],
 )
 def test_what_cannot_be_is_one_sentence(
@@ -129,3 +148,11 @@ def test_what_cannot_be_is_one_sentence(
     err = capsys.readouterr().err
     assert told in " ".join(err.replace("│", " ").split())
     assert "secret@" not in err
+
+
+@pytest.mark.parametrize("idle", ["--max-tokens", "--batch-size", "--dataset"])
+def test_options_that_the_guard_would_pass_over_are_refused(
+    home: Home, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], idle: str
+) -> None:
+    assert run(monkeypatch, "evaluate", "m", "--suite", "guard", idle, "9") == 2
+    assert f"{idle}: the guard has its own" in " ".join(capsys.readouterr().err.replace("│", " ").split())

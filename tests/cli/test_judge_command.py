@@ -54,13 +54,19 @@ def test_a_judge_that_always_says_first_settles_nothing_and_is_warned_of(talks: 
     assert "warning: test prefers a place: it chose the first answer in 100% of its choices" in ended.out
     assert ended.out.splitlines()[-1].startswith("undecided: 3 of 3 judgements changed with the order")
     again = tracemill(*words, "--json")
-    assert "test: 6 of 6 answers are on disk already" in again.err
+    assert "test: 6 of 6 answers are on disk since 20" in again.err
+    assert "on disk" not in tracemill(*words, "--fresh").err
+    assert tracemill("judge", "smollm2-135m", "kind", "--by", "human", "--fresh").code == 2
     told = json.loads(again.out)
     assert (told["items"], told["judges"][0]["ties"], told["judges"][0]["changed"]) == (4, 4, 3)
     assert tracemill("judge", "kind", "smollm2-135m", "--by", "test").err.count("6 of 6 answers") == 1
-    stored = query(talks, "SELECT suite, training_id, baseline_id, score, verdict FROM evaluations").rows()
-    assert stored == [("talk/test, judged by test", "kind", "0" * 16, 0.5, None)]
-    (made,) = made_of(talks, ["s0"])  # reasons may quote what is forgotten
+    columns = "suite, training_id, baseline_id, score, verdict"
+    stored = query(talks, f"SELECT {columns} FROM evaluations ORDER BY baseline_id").rows()
+    assert stored == [  # each is known once, also where every answer was on disk
+        ("talk/test, judged by test", "kind", "0" * 16, 0.5, None),
+        ("talk/test, judged by test", None, "1" * 16, 0.5, None),
+    ]
+    made, _ = made_of(talks, ["s0"])  # reasons may quote what is forgotten
     assert made.mend.startswith(f"rm -r {talks.root / 'cache' / 'judgements'};")
 
 

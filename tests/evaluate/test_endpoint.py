@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -20,11 +21,12 @@ from tracemill.evaluate.errors import EvaluationError
 from tracemill.evaluate.evaluation import Suite, score_model
 from tracemill.evaluate.provider import Provider
 from tracemill.evaluate.remote import Remote
-from tracemill.evaluate.remote_evaluation import RemoteResults, score_remote
+from tracemill.evaluate.remote_evaluation import RemoteResults, kept_answers, score_remote
 from tracemill.evaluate.results import folder, read_results
 from tracemill.evaluate.sampling import GREEDY, Sampling
 from tracemill.evaluate.suites import load_suite
 from tracemill.tracer.home import Home
+from tracemill.warehouse.read import query
 
 READ = '{"path": "a.py"}'
 
@@ -234,6 +236,11 @@ def trickling() -> Iterator[bytes]:
         ),
         (lambda body: said("No.", model="other"), ("m",), r"answers as 'other' where 'm' was asked"),
         (lambda body: (200, {}, b'{"choices": []}'), ("m",), r"what came back is no chat completion"),
+        (
+            lambda body: said(None, finish="length"),
+            ("m",),
+            r"\(cut off before it said anything; raise --max-tokens\)",
+        ),
         (lambda body: (200, {}, b"\xff\x00"), ("m",), r"what came back is no chat completion"),
     ],
 )
@@ -266,6 +273,10 @@ def test_a_server_that_is_down_is_one_sentence(home: Home, tmp_path: Path) -> No
     [
         ("gpt-4o", "gpt-4o-2024-08-06", True),
         ("gpt-4", "gpt-4o", False),
+        ("gpt-4o", "gpt-4o-mini", False),
+        ("gpt-4", "gpt-4-0613", True),
+        ("claude-sonnet-4", "claude-sonnet-4-5", False),
+        ("claude-sonnet-4", "claude-sonnet-4-5-20250929", False),
         ("claude-latest", "claude-20250101", True),
         ("qwen", "/models/Qwen.gguf", True),
         ("org/qwen", "qwen:latest", False),
@@ -292,6 +303,13 @@ def test_samples_have_seeds_of_their_own_that_stay_the_same(home: Home, tmp_path
         return {n: sorted(body["seed"] for body in server.requests if number(body) == n) for n in range(2)}
 
     first = asked(0)
+    with chat_server(lambda body: said("Yes.")) as server:  # of more samples only the further ones are asked
+        three, five, two = (Sampling(count, 0.7) for count in (3, 5, 2))
+        for sampling, requests in ((three, 6), (five, 10), (two, 10)):
+            found = score_remote(home, suite(tmp_path, 2, sampling), Endpoint(server.url, "m"))
+            assert len(server.requests) == requests
+            assert found.spent.requests == len(found.results) == 2 * sampling.samples
+        assert len({body["seed"] for body in server.requests}) == 10
     assert len({*first[0], *first[1]}) == 6
     assert asked(0) == first != asked(1)
 
@@ -307,6 +325,62 @@ def test_prices_are_those_of_the_list_and_none_is_not_nothing() -> None:
     assert price("https://api.openai.com/v1", Usage("gpt-4o", None, 1)).dollars is None
     assert spent([listed, listed]).dollars == pytest.approx(2 * listed.dollars)
     assert spent([listed, tokens]).dollars is None
+
+
+def test_answers_that_were_cut_off_are_scored_and_counted(home: Home, tmp_path: Path) -> None:
+    answers = [
+        said("I look.", finish="length"),
+        said(None, [("read_file", READ)], finish="length"),
+        said("No."),
+    ]
+    with chat_server(lambda body: answers[number(body)]) as server:
+        remote = Endpoint(server.url, "m")
+        found = score_remote(home, suite(tmp_path, 3), remote)
+    assert failures(found) == ["no-call", "", "no-call"] and found.spent.cut == 2
+    assert score_remote(home, suite(tmp_path, 3), remote).spent.cut == 2  # it stands on disk
+
+
+def test_answers_are_asked_anew_where_one_wants_to_and_kept_until_then(home: Home, tmp_path: Path) -> None:
+    asked, words = suite(tmp_path, 3), ["No."]
+
+    def script(body: dict[str, Any]) -> Answer:
+        return said(words[0]) if words else failed(404)
+
+    with chat_server(script) as server:
+        remote = Endpoint(server.url, "m")
+        score_remote(home, asked, remote)
+        assert kept_answers(home, asked, remote) == [datetime.now(UTC).date().isoformat()] * 3
+        words.clear()
+        with pytest.raises(EvaluationError, match="does not know"):
+            score_remote(home, asked, remote, fresh=True)
+        assert {one.text for one in score_remote(home, asked, remote).results} == {"No."}
+        words.append("Yes.")
+        assert {one.text for one in score_remote(home, asked, remote, fresh=True).results} == {"Yes."}
+    assert {one.text for one in score_remote(home, asked, remote).results} == {"Yes."}
+
+
+def test_a_full_disk_is_one_sentence(home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tracemill.evaluate.results.os.write", lambda file, data: len(data) - 1)
+    with (
+        chat_server(lambda body: said("No.")) as server,
+        pytest.raises(EvaluationError, match=r"^Cannot write to .*: No space left on device; make room"),
+    ):
+        score_remote(home, suite(tmp_path, 3), Endpoint(server.url, "m"))
+
+
+def test_what_the_warehouse_does_not_know_it_is_told(
+    home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    asked = suite(tmp_path)
+    with chat_server(lambda body: said("No.")) as server, monkeypatch.context() as patch:
+        patch.setattr("tracemill.evaluate.remote_evaluation.record", killed)
+        with pytest.raises(KeyboardInterrupt):
+            score_remote(home, asked, Endpoint(server.url, "m"))
+    found = score_remote(home, asked, Endpoint(server.url, "m"))
+    assert query(home, "SELECT evaluation_id FROM evaluations").rows() == [(found.evaluation,)]
 
 
 @pytest.fixture
@@ -343,6 +417,8 @@ def test_a_provider_is_asked_through_pydantic_ai(
     assert sent["messages"][3]["tool_call_id"] == sent["messages"][2]["tool_calls"][0]["id"] == "call_0"
     assert sent["tools"][0]["function"]["parameters"] == asked.items()[0].tools[0]["parameters"]
     assert server.keys == ["Bearer k-1"]
+    with chat_server(lambda body: said("No.", model="gpt-4o")) as other:  # the same name, another server
+        assert failures(score_remote(home, asked, openai_at(other.url))) == ["no-call"]
     assert failures(found) == [""] and found.results[0].text.startswith("I look.\n<tool_call>")
     assert found.spent.dollars is not None and found.spent.dollars > 0
 
@@ -381,6 +457,11 @@ def test_names_that_providers_refuse_are_others_there_and_the_same_here(
             r"openai-chat:gpt-4o cannot be asked: .*401.*; mend the name or the key\.$",
         ),
         ("openai-chat:gpt-4o", failed(400, "too long"), r"^1 of 1 items got no answer .*too long"),
+        (
+            "openai-chat:gpt-4o",
+            said(None, model="gpt-4o", finish="length"),
+            r"^1 of 1 items got no answer .*\(cut off before it said anything; raise --max-tokens\)",
+        ),
         ("nobody:x", None, r"nobody:x cannot be asked: Unknown model"),
         ("openai-chat:no-key", None, r"cannot be asked: Set the `OPENAI_API_KEY` environment variable"),
         ("anthropic:x", None, r"cannot be asked: Please install the `anthropic` package"),

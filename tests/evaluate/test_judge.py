@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -205,6 +206,11 @@ def test_answers_are_on_disk_at_once_and_a_torn_line_costs_itself_alone(home: Ho
         "k1": Answer("tie", "Both \x1b[2J say so.", 10, 2, 0.5),
         "k3": Answer("first"),
     }
+    there = Kept(home, "openai:gpt/5", "http://127.0.0.1:1/v1")
+    assert there.answers == {} and there.path != kept.path
+    anew = Kept(home, "openai:gpt/5", fresh=True)
+    anew.add("k3", Answer("second"))
+    assert len(anew.answers) == 1 and Kept(home, "openai:gpt/5").answers["k3"] == Answer("second")
     assert kept.path.stat().st_mode & 0o777 == 0o600 and Kept(home, "openai:gpt-5").answers == {}
 
 
@@ -268,5 +274,6 @@ def test_the_file_of_answers_can_be_read_by_anybody(home: Home) -> None:
     kept.add("k", Answer("second", "Clear.", 3, 4, None))
     (line,) = [one for one in Path(kept.path).read_text().split("\n") if one]
     assert json.loads(line) == {
-        "key": "k", "choice": "second", "reason": "Clear.", "input_tokens": 3, "output_tokens": 4, "cost": None
+        "key": "k", "choice": "second", "reason": "Clear.", "input_tokens": 3, "output_tokens": 4, "cost": None,
+        "when": datetime.now(UTC).date().isoformat(),
     }  # fmt: skip

@@ -42,14 +42,22 @@ def ask(
     where: tuple[str | None, str | None, str | None],
     seconds: float,
     concurrency: int,
+    fresh: bool,
     as_json: bool,
 ) -> None:
-    """Ask the model of `where`: URL (None for a provider's), name, and environment variable with the key."""
-    from tracemill.evaluate.remote_evaluation import score_remote
+    """Ask the model of `where`: URL (None for a provider's), name, and environment variable with the key.
+
+    `fresh`: also what it answered before.
+    """
+    from tracemill.evaluate.remote_evaluation import kept_answers, score_remote
 
     remote = _remote(*where, seconds)
+    if not fresh and (days := kept_answers(home, suite, remote)):
+        output.hint(output.kept_since(len(days), len(suite.items()), days))
     with output.progress() as progress:
-        found = score_remote(home, suite, remote, seconds=seconds, concurrency=concurrency, progress=progress)
+        found = score_remote(
+            home, suite, remote, seconds=seconds, concurrency=concurrency, fresh=fresh, progress=progress
+        )
     more = {
         "endpoint": remote.place,
         "spent": asdict(found.spent),
@@ -58,6 +66,11 @@ def ask(
     _show(suite, found.evaluation, remote.model, found.results, more, as_json)
     if not as_json:
         output.say(_spent(found.spent))
+    if found.spent.cut:
+        output.hint(
+            f"{found.spent.cut} of {found.spent.requests} answers were cut off at {suite.max_tokens} tokens "
+            "and are scored as they stand; raise --max-tokens."
+        )
     if found.unanswered:
         reasons = Counter(found.unanswered.values()).most_common()
         told = "; ".join(f"{count}: {reason}" for reason, count in reasons[:3])

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 
 def evaluate(
+    context: typer.Context,
     model: Annotated[
         str | None,
         typer.Argument(
@@ -86,6 +87,12 @@ def evaluate(
     timeout: Annotated[
         float, typer.Option(min=1, help="Seconds to wait for an answer of --endpoint or a provider.")
     ] = 120.0,
+    fresh: Annotated[
+        bool,
+        typer.Option(
+            "--fresh", help="Ask --endpoint or a provider anew, such as after the model behind it changed."
+        ),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Score a model on a suite, strictly; with --adapter, say whether it is better than its base.
@@ -118,6 +125,7 @@ def evaluate(
     ):
         if wrong:
             raise typer.BadParameter(told, param_hint=where)
+    _refuse_idle(context, guarding=guarding, holdout=suite == "holdout", remote=remote)
     from tracemill.cli.alone import ask, score_alone
     from tracemill.cli.guarded import guard
     from tracemill.cli.loop import fast_blas
@@ -141,11 +149,25 @@ def evaluate(
     told += f", {samples} samples each" * (samples > 1)
     output.hint(f"{plan.name}: {told}. {foreseen(sessions)}")
     if remote:
-        ask(home, plan, (endpoint, model, key_variable), timeout, concurrency, as_json)
+        ask(home, plan, (endpoint, model, key_variable), timeout, concurrency, fresh, as_json)
     elif tuned is None:
         score_alone(home, plan, name, as_json)
     else:
         _against_base(home, plan, name, tuned, report, as_json)
+
+
+def _refuse_idle(context: typer.Context, *, guarding: bool, holdout: bool, remote: bool) -> None:
+    """BadParameter for an option that was given and would do nothing."""
+    for idle, names, told in (
+        (guarding, ("dataset", "split", "max_tokens", "batch_size"), "the guard has its own; leave it out."),
+        (not holdout, ("dataset", "split"), "only holdout is taken from a data set; leave it out."),
+        (remote, ("batch_size",), "it is for a model here; name --concurrency."),
+        (not remote, ("concurrency", "timeout", "fresh"), "it is for --endpoint or a provider's model."),
+    ):
+        for name in names if idle else ():
+            source = context.get_parameter_source(name)
+            if source and source.name == "COMMANDLINE":
+                raise typer.BadParameter(told, param_hint=f"--{name.replace('_', '-')}")
 
 
 def _is_remote(model: str | None, endpoint: str | None) -> bool:

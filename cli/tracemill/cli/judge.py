@@ -46,6 +46,9 @@ def judge(
         int | None, typer.Option(min=1, help="At most so many items, drawn by their content.")
     ] = None,
     show: Annotated[int, typer.Option(min=0, help="How many judged items to show, with the reasons.")] = 3,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Ask models anew, such as after one changed behind its name.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Have the completions of B judged against those of A, blind, item by item, and say which is preferred.
@@ -57,6 +60,7 @@ def judge(
     if len(set(by)) < len(by):
         raise typer.BadParameter("a judge is named twice; name each once.", param_hint="--by")
     from tracemill.cli.judge_by_hand import ask_person
+    from tracemill.evaluate.judge.asking import place
     from tracemill.evaluate.judge.judging import HUMAN, judging
     from tracemill.evaluate.judge.kept import Kept
     from tracemill.evaluate.judge.pairs import CRITERION, shared
@@ -65,24 +69,26 @@ def judge(
     from tracemill.tracer.errors import TracemillError
     from tracemill.tracer.home import Home
 
+    models = [name for name in by if name != HUMAN]
+    if fresh and not models:
+        raise typer.BadParameter("a person goes on where they were; name a model.", param_hint="--fresh")
     home, what = Home.find(), criterion or CRITERION
     one, other = find_evaluations(home, [a, b], suite)
     found = shared(one, other, calls=calls, limit=limit)
     _foresee(found)
-    said = {name: Kept(home, name) for name in by}
-    before = {name: len(kept.answers) for name, kept in said.items()}
+    said = {name: Kept(home, name, place(name), fresh=fresh) for name in models}
     failed: dict[str, str] = {}
     for name, kept in said.items():
-        if name != HUMAN:
-            failed |= _ask_model(name, kept, found.pairs, what)
+        failed |= _ask_model(name, kept, found.pairs, what)
+    if HUMAN in by:
+        said[HUMAN] = Kept(home, HUMAN)
     if HUMAN in said and not ask_person(said[HUMAN], found.pairs, what, quiet=as_json):
         raise typer.Exit
-    result = judging(found.pairs, {name: kept.answers for name, kept in said.items()}, what)
+    result = judging(found.pairs, {name: said[name].answers for name in by}, what)
     if result is None:
         why = f": {next(iter(failed.values()))}" if failed else ""
         raise TracemillError(f"No item was judged{why}; run it again, what was answered is kept.")
-    if any(len(kept.answers) > before[name] for name, kept in said.items()):
-        remember(home, one.header, other.header, what, found.pairs, result)
+    remember(home, one.header, other.header, what, found.pairs, result)
     if as_json:
         output.emit_json(_plain(one.header, other.header, what, found, result, failed))
     else:
@@ -107,7 +113,9 @@ def _ask_model(name: str, kept: Kept, pairs: Sequence[Pair], criterion: str) -> 
     prompts = {one.key: one for pair in pairs for one in prompts_of(name, pair, criterion)}
     new = [one for key, one in prompts.items() if key not in kept.answers]
     if len(new) < len(prompts):
-        output.hint(f"{name}: {len(prompts) - len(new)} of {len(prompts)} answers are on disk already.")
+        days = [kept.answers[key].when for key in prompts if key in kept.answers]
+        told = output.kept_since(len(prompts) - len(new), len(prompts), days)
+        output.hint(f"{name}: {told}")
     if not new:
         return {}
     with output.progress() as progress:

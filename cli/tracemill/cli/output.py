@@ -45,6 +45,13 @@ def one_line(value: object) -> str:
             return clean(" ".join(str(value).split("\n")))
 
 
+def kept_since(count: int, of: int, days: Iterable[str | None]) -> str:
+    """A sentence on answers that were given before; `days` are those on which they were."""
+    known = [day for day in days if day]
+    since = f"since {min(known)}" if known else "already"
+    return f"{count} of {of} answers are on disk {since}; --fresh asks anew."
+
+
 def say(text: str = "", *, style: str | None = None) -> None:
     """Print a cleaned line (or several) on standard output; `style` is a rich style."""
     _print(_console(), text, style)

@@ -7,7 +7,7 @@ requests. A price that nobody knows is None, never 0: a model of one's own has n
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TypeVar, cast
 
 from genai_prices import Usage as Tokens
@@ -18,22 +18,28 @@ N = TypeVar("N", int, float)
 
 @dataclass(frozen=True)
 class Usage:
-    """Tokens of a request and its price in US dollars, None where unknown; `model` is what answered."""
+    """Tokens of a request and its price in US dollars, None where unknown; `model` is what answered.
+
+    cut: the answer reached the most tokens it may have and ends there; when: the day of the answer (UTC).
+    """
 
     model: str
     input_tokens: int | None
     output_tokens: int | None
     dollars: float | None = None
+    cut: bool = False
+    when: str | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
 class Spent:
-    """The sum of `requests`: None where any of them is unknown."""
+    """The sum of `requests`: None where any of them is unknown; `cut` answers were cut off."""
 
     requests: int
     input_tokens: int | None
     output_tokens: int | None
     dollars: float | None
+    cut: int = 0
 
 
 def spent(usages: Iterable[Usage]) -> Spent:
@@ -44,6 +50,7 @@ def spent(usages: Iterable[Usage]) -> Spent:
         _sum(one.input_tokens for one in all_of_them),
         _sum(one.output_tokens for one in all_of_them),
         _sum(one.dollars for one in all_of_them),
+        sum(one.cut for one in all_of_them),
     )
 
 

@@ -9,6 +9,7 @@ either way they become that text.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -21,10 +22,13 @@ from pydantic import ValidationError
 from tracemill.evaluate.costs import Usage, price
 from tracemill.evaluate.errors import EvaluationError
 from tracemill.evaluate.items import Item
-from tracemill.evaluate.remote import TRIES, Ask, Reply, Request, UnansweredError, completion
+from tracemill.evaluate.remote import TRIES, Ask, Reply, Request, UnansweredError, completion, whole_reply
 from tracemill.evaluate.sampling import item_seed
 from tracemill.evaluate.wire_form import Completion, Models, Tokens, wire_messages, wire_tools
 
+# Fewer digits make another model, as in claude-sonnet-4 and claude-sonnet-4-5.
+_DATED = re.compile(r"-(\d{3,8}|(\d{4}-)?\d\d-\d\d)")
+_HOST = re.compile(r"[\w.:%-]+")
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
@@ -58,9 +62,14 @@ async def find_endpoint(url: str, model: str | None, key: str | None, seconds: f
 
     EvaluationError where the URL is none, or where no server or more than one model is found.
     """
-    parts = urlsplit(url)
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise EvaluationError(f"{url!r} is no URL of a server; it is like http://127.0.0.1:8080/v1.")
+    wrong = EvaluationError(f"{url!r} is no URL of a server; it is like http://127.0.0.1:8080/v1.")
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname or "", parts.port
+    except ValueError as error:
+        raise wrong from error
+    if parts.scheme not in {"http", "https"} or not _HOST.fullmatch(host) or not url.isprintable():
+        raise wrong
     if parts.username or parts.password:
         raise EvaluationError("Put no name or password into the URL; name a variable with --key-variable.")
     plain = url.rstrip("/").removesuffix("/chat/completions")
@@ -145,11 +154,12 @@ async def _asked(
             f"{endpoint.url} answers as {found.model!r} where {endpoint.model!r} was asked: "
             "if it is the one you mean, name it so."
         )
-    answer, tokens = found.choices[0].message, found.usage or Tokens()
-    calls = [(call.function.name, call.function.arguments) for call in answer.tool_calls or []]
-    usage = Usage(found.model or endpoint.model, tokens.prompt_tokens, tokens.completion_tokens)
+    choice, tokens = found.choices[0], found.usage or Tokens()
+    calls = [(call.function.name, call.function.arguments) for call in choice.message.tool_calls or []]
+    name, cut = found.model or endpoint.model, choice.finish_reason == "length"
+    usage = Usage(name, tokens.prompt_tokens, tokens.completion_tokens, cut=cut)
     cached = tokens.prompt_tokens_details and tokens.prompt_tokens_details.cached_tokens
-    return Reply(completion(answer.content, calls), price(endpoint.url, usage, cached or 0))
+    return whole_reply(completion(choice.message.content, calls), price(endpoint.url, usage, cached or 0))
 
 
 def _told(
@@ -203,7 +213,9 @@ def _same(asked: str, answers: str) -> bool:
     short = answers.rpartition("/")[2].removesuffix(".gguf")
     return (
         any(
-            name == asked.rpartition("/")[2] or name.startswith((f"{asked}-", f"{asked}:", f"{asked}@"))
+            name == asked.rpartition("/")[2]
+            or name.startswith((f"{asked}:", f"{asked}@"))
+            or (name.startswith(asked) and _DATED.fullmatch(name.removeprefix(asked)))
             for name in (answers, short)
         )
         or answers == asked

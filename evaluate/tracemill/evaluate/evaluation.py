@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -25,12 +25,14 @@ from tracemill.evaluate.holdout import ItemResult, accuracy, evaluate_items
 from tracemill.evaluate.items import Item, items
 from tracemill.evaluate.plots import Curve
 from tracemill.evaluate.report import Report, turn_text
+from tracemill.evaluate.results import headers
 from tracemill.evaluate.sampling import GREEDY, Sampling, sampled
-from tracemill.evaluate.suites import ItemSuite
+from tracemill.evaluate.suites import SUFFIXES, ItemSuite
 from tracemill.tracer.home import Home
 from tracemill.train.adapter import Adapter
 from tracemill.train.base import BaseModel
 from tracemill.warehouse.lineage import Evaluation, EvaluationItem
+from tracemill.warehouse.read import query
 from tracemill.warehouse.store import record_evaluation
 
 
@@ -55,6 +57,14 @@ class Suite:
         how = [self.asked.size] if self.asked and self.asked.size != "full" else []
         how += [self.sampling.text] if self.sampling != GREEDY else []
         return (self.asked.name if self.asked else of_split) + (f" ({', '.join(how)})" if how else "")
+
+    @property
+    def source(self) -> str | None:
+        """The folder of the data set or the file of the suite, None where it is neither."""
+        if self.dataset is not None:
+            return str(self.dataset.folder.absolute())
+        path = Path(self.asked.source) if self.asked else None
+        return str(path.absolute()) if path and path.suffix in SUFFIXES else None
 
     @property
     def digest(self) -> str:
@@ -245,6 +255,27 @@ def record(
             details=asdict(report.comparison) if report else {},
         ),
     )
+
+
+def of_other_counts(home: Home, suite: Suite, named: Callable[[Suite], str]) -> list[str]:
+    """The evaluations that differ from this in the number of samples alone, and so have samples of it.
+
+    A sample's name and seed are the same however many there are; one alone is named otherwise.
+    """
+    if suite.sampling.samples == 1:
+        return []
+    counts = {header.sampling.samples for _, header in headers(home)} - {1, suite.sampling.samples}
+    return [
+        named(replace(suite, sampling=replace(suite.sampling, samples=count))) for count in sorted(counts)
+    ]
+
+
+def is_recorded(home: Home, evaluation: str) -> bool:
+    """Whether the warehouse knows it: a process that was killed may have left its result file alone."""
+    if not home.snapshot.exists():
+        return False
+    found = query(home, f"SELECT 1 FROM evaluations WHERE evaluation_id = '{evaluation}'")
+    return bool(found.height)
 
 
 def _overall(results: Sequence[ItemResult]) -> float | None:

@@ -11,10 +11,11 @@ import re
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, cast
 
 from pydantic_ai.direct import model_request
-from pydantic_ai.exceptions import ModelHTTPError, UserError
+from pydantic_ai.exceptions import ModelHTTPError
 from pydantic_ai.messages import (
     ModelMessage,
     ModelRequest,
@@ -34,7 +35,7 @@ from pydantic_ai.tools import ToolDefinition
 from tracemill.evaluate.costs import Usage
 from tracemill.evaluate.errors import EvaluationError
 from tracemill.evaluate.items import Item
-from tracemill.evaluate.remote import TRIES, Ask, Reply, Request, UnansweredError, completion
+from tracemill.evaluate.remote import TRIES, Ask, Reply, Request, UnansweredError, completion, whole_reply
 from tracemill.evaluate.sampling import item_seed
 from tracemill.tracer.messages import Message, Tool
 
@@ -47,17 +48,18 @@ class Provider:
 
     @property
     def place(self) -> str:
-        """The provider."""
-        return self.model.partition(":")[0]
+        """The provider and the URL it is asked at; EvaluationError as of `asking`."""
+        return self._place
+
+    @cached_property
+    def _place(self) -> str:
+        name, url = self.model.partition(":")[0], served_at(self._inferred())
+        return f"{name} ({url})" if url else name
 
     @asynccontextmanager
     async def asking(self, request: Request) -> AsyncGenerator[Ask]:
         """The model; EvaluationError where name, key or the provider's package is missing."""
-        try:
-            model = infer_model(self.model)
-        except (UserError, ImportError, ValueError) as error:
-            raise EvaluationError(f"{self.model} cannot be asked: {_sentence(error)}") from error
-
+        model = self._inferred()
         client = getattr(model, "client", None)
         if hasattr(client, "max_retries"):  # the libraries of OpenAI and Anthropic, and who uses them
             cast(Any, client).max_retries = TRIES - 1
@@ -67,6 +69,20 @@ class Provider:
 
         async with model:
             yield ask
+
+    def _inferred(self) -> Model:
+        try:
+            return infer_model(self.model)
+        except Exception as error:  # each provider's library has errors of its own
+            raise EvaluationError(f"{self.model} cannot be asked: {_sentence(error)}") from error
+
+
+def served_at(model: Model) -> str:
+    """The URL that a model is asked at, without name and password; "" where it has none.
+
+    A variable such as OPENAI_BASE_URL may lead one name to another server.
+    """
+    return re.sub(r"//[^/@]*@", "//", model.base_url or "").rstrip("/")
 
 
 async def _asked(model: Model, provider: Provider, item: Item, request: Request) -> Reply:
@@ -99,7 +115,7 @@ async def _asked(model: Model, provider: Provider, item: Item, request: Request)
         for part in response.parts
         if isinstance(part, ToolCallPart)
     ]
-    return Reply(completion("".join(texts), calls), _usage(provider, response))
+    return whole_reply(completion("".join(texts), calls), _usage(provider, response))
 
 
 def provider_names(tools: Sequence[Tool]) -> dict[str, str]:
@@ -176,6 +192,7 @@ def _usage(provider: Provider, response: ModelResponse) -> Usage:
         found.input_tokens if known else None,
         found.output_tokens if known else None,
         dollars if known else None,
+        cut=response.finish_reason == "length",
     )
 
 

@@ -15,7 +15,7 @@ from typing import cast
 
 from pydantic import TypeAdapter
 
-from tracemill.evaluate.evaluation import Suite, identity, remember, score_model
+from tracemill.evaluate.evaluation import Suite, identity, is_recorded, of_other_counts, remember, score_model
 from tracemill.evaluate.generate import Progress
 from tracemill.evaluate.holdout import ItemResult, scored
 from tracemill.evaluate.live import Limits, LiveTask, run_live
@@ -45,10 +45,11 @@ def score_once(
 ) -> list[ItemResult]:
     """Results on `suite`: what is on disk is scored anew, the rest generated, each put on disk as it is made.
 
-    The warehouse remembers it once; the result file is written in any case.
+    The warehouse remembers it where it does not yet; the result file is written in any case.
     """
     asked, name = suite.items(), identity(suite, base, adapter)
-    known = known_texts(home, name)
+    others = of_other_counts(home, suite, lambda one: identity(one, base, adapter))
+    known = {item: text for one in (*others, name) for item, text in known_texts(home, one).items()}
     header = Header(
         evaluation=name,
         suite=suite.name,
@@ -59,6 +60,7 @@ def score_once(
         adapter_sha256=adapter.card["weights_sha256"] if adapter else None,
         max_tokens=suite.max_tokens,
         sampling=suite.sampling,
+        source=suite.source,
     )
     new = not is_finished(home, name)
     if all(item.id in known for item in asked):
@@ -67,7 +69,7 @@ def score_once(
         with streaming(home, name) as each:
             results = score_model(suite, base, adapter, progress, known, each)
     path = write_results(home, header, _stored(results))
-    if new:
+    if new or not is_recorded(home, name):
         remember(home, suite, base, adapter, results, path=str(path))
     return results
 

@@ -50,6 +50,16 @@ class UnansweredError(Exception):
     """One item got no answer; the message is a clause that says why."""
 
 
+def whole_reply(text: str, usage: Usage) -> Reply:
+    """The reply; UnansweredError where it was cut off (`usage.cut`) before it said anything.
+
+    A model that thinks where nobody sees it may have no tokens left for its answer, which is no wrong one.
+    """
+    if usage.cut and not text.strip():
+        raise UnansweredError("cut off before it said anything; raise --max-tokens")
+    return Reply(text, usage)
+
+
 Ask = Callable[[Item], Awaitable[Reply]]
 """Raises UnansweredError for an item, and EvaluationError where no other item would fare better."""
 

@@ -7,6 +7,7 @@ goes on. A file of another version is refused, not guessed at.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import tempfile
@@ -34,7 +35,8 @@ class Header:
     """What was evaluated: `adapter` is None for the base alone; hashes are SHA-256.
 
     endpoint: the URL or the provider that was asked, None for a model in process, whose `base_sha256` is then
-    ""; unanswered: items that got no answer, and why; they are not among those that were scored.
+    ""; unanswered: items that got no answer, and why; they are not among those that were scored; source: the
+    folder or file of what was asked, None where it is neither.
     """
 
     evaluation: str
@@ -48,6 +50,7 @@ class Header:
     sampling: Sampling = GREEDY
     endpoint: str | None = None
     unanswered: Mapping[str, str] = field(default_factory=dict[str, str])
+    source: str | None = None
 
     @property
     def name(self) -> str:
@@ -153,24 +156,43 @@ class Add(Protocol):
 
 
 @contextmanager
-def streaming(home: Home, evaluation: str) -> Generator[Add]:
-    """A function that puts completions on disk as they are made."""
+def streaming(home: Home, evaluation: str, *, fresh: bool = False) -> Generator[Add]:
+    """A function that puts completions on disk as they are made; EvaluationError where it cannot.
+
+    With `fresh` the first of them takes the place of all that was there, so nothing is lost before.
+    """
     home.ensure(folder(home))
-    file = os.open(_part(home, evaluation), os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o600)
+    path = _part(home, evaluation)
+    try:
+        file = os.open(path, os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o600)
+    except OSError as error:
+        raise _full(home, error) from error
 
     def add(item: str, text: str, usage: Usage | None = None) -> None:
+        nonlocal fresh
         line = {"id": item, "text": text, **({"usage": asdict(usage)} if usage else {})}
         # The first break ends a line that a killed process tore.
-        os.write(file, f"\n{json.dumps(line)}\n".encode())
+        data = f"\n{json.dumps(line)}\n".encode()
+        try:
+            if fresh:
+                os.ftruncate(file, 0)
+                _file(home, evaluation).unlink(missing_ok=True)
+                fresh = False
+            if os.write(file, data) < len(data):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError as error:
+            raise _full(home, error) from error
 
     try:
         yield add
-    except OSError as error:
-        raise EvaluationError(
-            f"Cannot write to {folder(home)}: {error.strerror}; make room, then run it again: it goes on."
-        ) from error
     finally:
         os.close(file)
+
+
+def _full(home: Home, error: OSError) -> EvaluationError:
+    return EvaluationError(
+        f"Cannot write to {folder(home)}: {error.strerror}; make room, then run it again: it goes on."
+    )
 
 
 def write_results(home: Home, header: Header, items: Sequence[StoredItem]) -> Path:

@@ -63,6 +63,7 @@ class _Answer(BaseModel):
 
 class _Choice(BaseModel):
     message: _Answer
+    finish_reason: str | None = None
 
 
 class _Cached(BaseModel):

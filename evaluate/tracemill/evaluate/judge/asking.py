@@ -93,18 +93,29 @@ def _named(model: Model | str) -> str:
     return model if isinstance(model, str) else model.model_name
 
 
-def _agent(model: Model | str) -> tuple[Agent[None, _Said], Model]:
-    from pydantic_ai import Agent
-    from pydantic_ai.exceptions import UserError
+def place(model: str) -> str:
+    """The URL that a judge is asked at, "" for none; EvaluationError where it cannot be asked."""
+    from tracemill.evaluate.provider import served_at
+
+    return served_at(_inferred(model))
+
+
+def _inferred(model: Model | str) -> Model:
     from pydantic_ai.models import infer_model
 
     try:
-        asked = infer_model(model)
-    except (UserError, ImportError, ValueError) as error:
+        return infer_model(model)
+    except Exception as error:  # each provider's library has errors of its own
         raise EvaluationError(
             f"The judge {_named(model)} cannot be asked: {_one_line(error).rstrip('.')}; name a model as "
             "Pydantic AI does, such as openai:gpt-5-mini, or human."
         ) from error
+
+
+def _agent(model: Model | str) -> tuple[Agent[None, _Said], Model]:
+    from pydantic_ai import Agent
+
+    asked = _inferred(model)
     return Agent(asked, output_type=_Said, retries=2, model_settings={"temperature": 0.0}), asked
 
 

@@ -17,13 +17,15 @@ from tracemill.evaluate.suites.bfcl import load_bfcl
 from tracemill.evaluate.suites.custom import load_custom
 from tracemill.evaluate.suites.suite import SIZES, ItemSuite, Size, sized
 
-__all__ = ["NAMES", "SIZES", "ItemSuite", "Size", "load_suite"]
+__all__ = ["NAMES", "SIZES", "SUFFIXES", "ItemSuite", "Size", "load_suite"]
 
 NAMES: dict[str, str] = {
     "holdout": "the next action after every held-out turn of a data set",
     "bfcl": "function calls of the Berkeley Function Calling Leaderboard, from the package bfcl-eval",
 }
 """The suites that have a name, and what each asks."""
+SUFFIXES = (".toml", ".jsonl")
+"""The files that a suite of one's own may be."""
 
 
 def load_suite(
@@ -47,9 +49,12 @@ def load_suite(
     if which == "bfcl":
         return sized(load_bfcl(), size)
     path = Path(which)
-    if path.suffix in {".toml", ".jsonl"}:
+    if path.suffix in SUFFIXES:
         return sized(load_custom(path), size)
+    if which == "live":
+        raise EvaluationError("The live tasks are those of `tracemill demo`, which runs them.")
+    names = [*NAMES, "guard"]
     raise EvaluationError(
-        f"There is no suite {which!r}{suggest(which, NAMES)}; "
-        f"name {', '.join(NAMES)}, or a .toml or .jsonl file."
+        f"There is no suite {which!r}{suggest(which, names)}; "
+        f"name {', '.join(names)}, or a .toml or .jsonl file."
     )

@@ -52,7 +52,7 @@ def catalogue() -> list[Listed]:
         Listed(
             "live",
             "whole tasks: the agent runs its tools, and a check of what it left behind decides",
-            "the tasks of `tracemill demo`",
+            "the tasks of `tracemill demo`, which alone runs it",
         ),
         Listed(
             "FILE.toml, FILE.jsonl",
