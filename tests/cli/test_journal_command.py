@@ -22,9 +22,15 @@ def trained(home: Home, name: str) -> None:
 
 
 def test_an_empty_home_is_one_sentence(home: Home, tracemill: Run, tmp_path: Path) -> None:
-    page = tmp_path / "journal.html"
-    ended = tracemill("journal", "--html", str(page))
-    assert (ended.code, ended.out, page.exists()) == (0, EMPTY, False)
+    html, markdown = tmp_path / "journal.html", tmp_path / "journal.md"
+    ended = tracemill("journal")
+    assert (ended.code, ended.out) == (0, EMPTY)
+    pages = ("--html", str(html), "--markdown", str(markdown))
+    assert tracemill("journal", *pages).out.split() == [str(markdown), str(html)]
+    assert markdown.read_text() == "# Journal\n\n" + EMPTY.replace("`", "")
+    page = html.read_text()
+    assert EMPTY.replace("`", "").strip() in page and "<table>" not in page and "commands" not in page
+    assert tracemill("journal", *pages, "--json").code == 2
     assert json.loads(tracemill("journal", "--json").out) == []
     ended = tracemill("journal", "show", "x")
     assert (

@@ -7,6 +7,7 @@ import re
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
+from shlex import split
 from typing import Any, cast
 
 import pytest
@@ -291,3 +292,56 @@ def test_files_of_the_journal_are_for_the_user_alone(tmp_path: Path) -> None:
     assert (tmp_path / "j.md").stat().st_mode & 0o777 == 0o600
     with pytest.raises(EvaluationError, match="Cannot write the journal"):
         pages.write(tmp_path / "no" / "j.md", "x")
+
+
+def test_sampled_evaluations_and_suites_in_files_are_asked_again_as_they_were(
+    home: Home, tmp_path: Path
+) -> None:
+    drawn = "5 samples at temperature 0.7, seed 1"
+    mine, base = str(tmp_path / "my suite.jsonl"), str(tmp_path / "base")
+    some = [
+        evaluation(name * 16, 1, 2, base="m", suite=suite, dataset_id=data)
+        for name, suite, data in (
+            ("a", f"{DATASET}/test ({drawn})", DATASET),
+            ("b", f"bfcl (quick, {drawn})", None),
+            ("c", f"mine ({drawn.replace('5 samples', '1 sample').replace('seed 1', 'seed 0')})", None),
+            ("d", "mine", None),
+        )
+    ]
+    remember(home, *some)
+    for one in some:
+        source = {"a": f"/elsewhere/{DATASET}", "c": mine, "d": mine}.get(one.evaluation_id[0])
+        write_results(
+            home, Header(one.evaluation_id, one.suite, "s", base, "b", None, None, 256, source=source), []
+        )
+    lines = named(home, "m").command.split(" && \\\n")
+    how, front = "--samples 5 --temperature 0.7 --seed 1", f"tracemill evaluate {base} "
+    assert lines == [
+        f"{front}--suite bfcl --size quick {how}",
+        f"{front}--dataset /elsewhere/{DATASET} {how}",
+        f"{front}--suite '{mine}' --size full",
+        f"{front}--suite '{mine}' --size full --samples 1 --temperature 0.7",
+    ]
+    for line in lines:
+        cast(Any, typer.main.get_command(app)).commands["evaluate"].make_context("evaluate", split(line)[2:])
+    assert named(home, "m").remarks == []
+
+
+def test_a_base_in_a_home_folder_is_the_one_of_the_card(home: Home) -> None:
+    remember(home, replace(training("t-1"), base="/home/zelda/models/tiny"))
+    card = {"base": "/home/zelda/models/tiny", "dataset": DATASET, "dataset_sha256": "e" * 64,
+            "weights_sha256": "f" * 64, "settings": {}}  # fmt: skip
+    (home.ensure(home.adapters / "t-1") / "tracemill.json").write_text(json.dumps(card))
+    assert "--model /home/zelda/models/tiny " in named(home, "t-1").command
+
+
+def test_models_behind_a_network_are_asked_again_where_they_were(home: Home) -> None:
+    some = [
+        evaluation("a" * 16, 1, 2, base="m at http://127.0.0.1:8080/v1", suite="bfcl", dataset_id=None),
+        evaluation("b" * 16, 1, 2, base="openai:g at openai (https://x/v1)", suite="bfcl", dataset_id=None),
+    ]
+    remember(home, *some)
+    one, other = (named(home, name) for name in ("m at", "openai"))
+    assert one.command == "tracemill evaluate m --endpoint http://127.0.0.1:8080/v1 --suite bfcl --size full"
+    assert other.command == "tracemill evaluate openai:g --suite bfcl --size full"
+    assert other.remarks == ["openai:g was asked at openai (https://x/v1)."]

@@ -42,24 +42,26 @@ def journal(
         if markdown or html or as_json:
             raise typer.BadParameter("--markdown, --html and --json of the journal go without a subcommand.")
         return
+    if as_json and (markdown or html):
+        raise typer.BadParameter("it is printed, and a page is written; name one.", param_hint="--json")
     from tracemill.evaluate import journal_pages as pages
     from tracemill.evaluate.journal import plain
 
     home, experiments = _found()
     if as_json:
         output.emit_json([plain(one) for one in experiments])
-    elif not experiments:
-        output.say(
-            "Nothing was trained or evaluated here yet; `tracemill improve` makes the first experiment."
-        )
+        return
+    for path, text in ((markdown, pages.markdown), (html, pages.html)):
+        if path:
+            pages.write(path.absolute(), text(home, experiments))
+            output.say(str(path.absolute()))
+    if markdown or html:
+        return
+    if experiments:
+        output.table(pages.COLUMNS, map(pages.line, experiments))
+        output.hint("`tracemill journal show ID` prints the command that makes one again.")
     else:
-        for path, text in ((markdown, pages.markdown), (html, pages.html)):
-            if path:
-                pages.write(path.absolute(), text(home, experiments))
-                output.say(str(path.absolute()))
-        if not (markdown or html):
-            output.table(pages.COLUMNS, map(pages.line, experiments))
-            output.hint("`tracemill journal show ID` prints the command that makes one again.")
+        output.say(pages.NOTHING)
 
 
 def show(named: Named, as_json: AsJson = False) -> None:

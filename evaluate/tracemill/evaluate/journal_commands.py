@@ -72,7 +72,9 @@ def commands(
         lines.append(_train(training, dataset, place))
         remarks += _unsaid(training["recipe"])
     for row in evaluations:
-        line, told = _evaluate(row, adapter, known.get(row["evaluation_id"]), place)
+        header = known.get(row["evaluation_id"])
+        of_training = place if row["dataset_id"] == training.get("dataset_id") else ""
+        line, told = _evaluate(row, adapter, header, _asked_of(home, row, header) or of_training)
         lines += [line] if line else []
         remarks += [told] if told else []
     return before + _JOIN.join(lines), remarks
@@ -84,6 +86,12 @@ def _place(home: Home, name: str | None, dataset: Row) -> str:
     if name and (not path or Path(path).parent == home.datasets or (home.datasets / name).is_dir()):
         return f'"$TRACEMILL_HOME"/datasets/{quote(name)}'
     return quote(path) if path else ""
+
+
+def _asked_of(home: Home, row: Row, header: Header | None) -> str:
+    """The folder of the data set that was asked, in a shell, as the result file has it; '' without one."""
+    name = row["dataset_id"]
+    return _place(home, name, {"path": header.source}) if name and header and header.source else ""
 
 
 def _export(dataset: Row, training: Row) -> tuple[str, str, str]:
@@ -212,16 +220,15 @@ def _evaluate(row: Row, adapter: str | None, header: Header | None, place: str) 
         return _judge(row, suite, judges.split(", ")), ""
     if suite == "live":
         return "", "The live tasks are those of `tracemill demo`."
-    remote = header is not None and not header.base_sha256
-    words = ["tracemill evaluate", quote(header.base if header and remote else row["base"])]
-    if header and header.endpoint and "://" in header.endpoint:
-        words += ["--endpoint", quote(header.endpoint)]
+    model, endpoint = (header.base, header.endpoint or "") if header else _model(row["base"])
+    words = ["tracemill evaluate", quote(model)]
+    words += ["--endpoint", quote(endpoint)] if endpoint.startswith("http") else []
     words += ["--adapter", f'"$TRACEMILL_HOME"/adapters/{quote(adapter)}'] if adapter else []
-    told = ""
+    told = f"{model} was asked at {endpoint}." if " (" in endpoint else ""
     if suite.startswith("guard/"):
         return " ".join([*words, "--suite guard --size", suite.removeprefix("guard/")]), ""
-    sized = re.fullmatch(r"(.*) \((quick|standard)\)", suite)
-    name, size = (sized[1], sized[2]) if sized else (suite, "full")
+    found = _NAMED.fullmatch(suite)
+    name, size = (found[1], found[2] or "full") if found else (suite, "full")
     dataset = row["dataset_id"]
     if dataset and name.startswith(f"{dataset}/"):
         split = name.removeprefix(f"{dataset}/")
@@ -229,19 +236,26 @@ def _evaluate(row: Row, adapter: str | None, header: Header | None, place: str) 
         words += ["--split", split] if split != "test" else []
         words += ["--size", size] if size != "full" else []
     else:
-        words += ["--suite", quote(name if name in NAMES else f"{name}.toml"), "--size", size]
-        told = "" if name in NAMES else f"The suite {name} is a file of its author's."
-    words += _how(header) if header else []
+        file = header.source if header else None
+        words += ["--suite", quote(name if name in NAMES else file or f"{name}.toml"), "--size", size]
+        told = told if name in NAMES or file else f"The suite {name} is a file of its author's."
+    words += ["--max-tokens", str(header.max_tokens)] if header and header.max_tokens != MAX_TOKENS else []
+    if found and found[3]:
+        words += ["--samples", found[3], "--temperature", found[4]]
+        words += ["--seed", found[5]] if found[5] != "0" else []
     return " ".join(words), told
 
 
-def _how(header: Header) -> list[str]:
-    words = ["--max-tokens", str(header.max_tokens)] if header.max_tokens != MAX_TOKENS else []
-    sampling = header.sampling
-    if sampling.temperature:
-        words += ["--samples", str(sampling.samples), "--temperature", f"{sampling.temperature:g}"]
-        words += ["--seed", str(sampling.seed)] if sampling.seed else []
-    return words
+_NAMED = re.compile(
+    r"(.*) \((?=[qs\d])(quick|standard)?(?:, )?(?:(\d+) samples? at temperature (\S+), seed (\d+))?\)"
+)
+"""The name of an evaluated suite (`Suite.name`): its own, the size, samples, temperature and seed."""
+
+
+def _model(base: str) -> tuple[str, str]:
+    """Model and place of the name under which the warehouse has it, where no result file says more."""
+    asked = re.fullmatch(r"(.+) at ([^\s/]+(?: \(\S+\))?|https?://\S+)", base)
+    return (asked[1], asked[2]) if asked else (base, "")
 
 
 def _judge(row: Row, suite: str, judges: Sequence[str]) -> str:

@@ -23,6 +23,9 @@ from tracemill.tracer.plain import plain
 COLUMNS = ("date", "experiment", "data set", "recipe", "base", "seed", "scores", "verdict", "notes")
 
 
+NOTHING = "Nothing was trained or evaluated here yet; `tracemill improve` makes the first experiment."
+
+
 def line(one: Experiment) -> tuple[str, ...]:
     """An experiment as a row under `COLUMNS`."""
     marks = ", promoted" * one.promoted + ", gone" * one.gone
@@ -75,6 +78,8 @@ def markdown(home: Home, experiments: Sequence[Experiment]) -> str:
 def _parts(home: Home, experiments: Sequence[Experiment]) -> Iterator[str]:
     yield "# Journal"
     yield prose(_lead(experiments))
+    if not experiments:
+        return
     yield table(COLUMNS, map(line, experiments))
     yield "The commands below begin with the sessions of this home:"
     yield _indented(opening(home))
@@ -130,6 +135,8 @@ def write(path: Path, text: str) -> None:
 
 
 def _lead(experiments: Sequence[Experiment]) -> str:
+    if not experiments:
+        return NOTHING.replace("`", "")
     count = len(experiments)
     better = sum(any(score.told == "better" for score in one.scores) for one in experiments)
     return (
