@@ -46,6 +46,7 @@ class Inside:
         arguments: Any = None,
         tool_call_id: str = "model's own",
         parent: str | None = None,
+        latency_ms: float | None = None,
     ) -> None:
         start = events.tool_start(
             self.name,
@@ -63,7 +64,9 @@ class Inside:
             # Of a text nobody made an object: it was not validated.
             validated = arguments if isinstance(arguments, dict) else None
             self.events.append(
-                events.tool_end(self.name, call_id, status="ok", arguments=validated, ts=ended)
+                events.tool_end(
+                    self.name, call_id, status="ok", arguments=validated, latency_ms=latency_ms, ts=ended
+                )
             )
 
 
@@ -178,6 +181,23 @@ class TestCalls:
         talk.update("tool_call", toolCallId="made up", title="Working", status="in_progress")
         inside.call("after", talk.now + 0.1, talk.now + 1)
         assert self.pairs(home, talk, inside) == [("Working", "during", "time")]
+
+    def test_by_time_where_the_calls_of_an_answer_ran_one_after_another(self, home: Home, talk: Talk) -> None:
+        asked, inside = talk.now + 0.5, Inside()
+        for number in range(3):
+            for name, shown in (("working", {}), ("writing", {"path": "same.py"})):
+                ended = asked + 2 * number + 1 + (name == "writing")
+                inside.call(f"{name}{number}", asked, ended, arguments=shown, latency_ms=999)
+                title = " ".join(("Working", *shown.values()))
+                talk.update("tool_call", toolCallId=f"{number}{name}", title=title, status="in_progress")
+        assert self.pairs(home, talk, inside) == [
+            match
+            for number in range(3)
+            for match in (
+                ("Working", f"working{number}", "time"),
+                ("Working same.py", f"writing{number}", "arguments"),
+            )
+        ]
 
     def test_a_call_that_never_ended_ends_with_its_run(self, home: Home, talk: Talk) -> None:
         inside = Inside()

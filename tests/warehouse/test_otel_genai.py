@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from base64 import b64encode
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,17 @@ from hypothesis import strategies as st
 
 from interchange import known_spans, read_and_written, sessions_of, there_and_back, write_lines
 from tracemill.tracer import TracemillError
+from tracemill.tracer.dumps import otlp
+from tracemill.tracer.dumps.formats import DUMP_FORMATS
 from tracemill.tracer.importers.formats import FORMATS
-from tracemill.tracer.importers.imported_session import Outcome
+from tracemill.tracer.importers.imported_session import (
+    Id,
+    ImportedCall,
+    ImportedRun,
+    ImportedSession,
+    ImportedTurn,
+    Outcome,
+)
 from tracemill.tracer.importers.options import Options
 from tracemill.tracer.importers.records import Source
 
@@ -230,6 +240,27 @@ def _span(trace: str, id: str, kind: str, at: int, parent: str | None = None, **
         "endTimeUnixNano": str((at + 1) * 10**9),
         "attributes": [_said(name.replace("__", "."), value) for name, value in named.items()],
     }
+
+
+def test_a_call_that_waited_for_another_is_a_span_from_when_it_ran() -> None:
+    def call(name: str, ended: float, latency_ms: float | None) -> ImportedCall:
+        made: Any = {"id": name, "name": name, "arguments": {}}
+        return ImportedCall(Id(name), made, "{}", "ok", "", None, 11.0, ended, latency_ms)
+
+    made = [call("first", 13.0, 2000.0), call("second", 16.5, 3500.0), call("untold", 17.0, None)]
+    answer: Any = {"role": "assistant", "content": "", "tool_calls": [one.call for one in made]}
+    turn = ImportedTurn(Id("r"), [{"role": "user", "content": "hi"}], answer, made, sent=10.0, received=11.0)
+    session = ImportedSession("s", "pydantic-ai", "coder", 10.0, [ImportedRun([turn], Id("u"))])
+    written = list(DUMP_FORMATS["otel-genai"].write(session, Counter()))
+    times = {
+        span["name"].removeprefix("execute_tool "): (int(span["start"]), int(span["end"]))
+        for span in otlp.spans_of(written[0])
+    }
+    assert [times[one] for one in ("first", "second", "untold")] == [
+        (11_000_000_000, 13_000_000_000), (13_000_000_000, 16_500_000_000), (11_000_000_000, 17_000_000_000),
+    ]  # fmt: skip
+    (back,) = sessions_of("otel-genai", written)
+    assert [one.started for one in back.turns()[0].calls] == [11.0, 11.0, 11.0]
 
 
 def _export(*spans: Document) -> Document:

@@ -38,6 +38,8 @@ ERROR = 2
 UNKNOWN = "unknown"
 """The reason why a model stopped, where it gave none; the conventions want one."""
 
+_ROUNDED = 0.001
+"""Seconds by which two times may differ that are the same."""
 _SPAN_ID = re.compile("[0-9a-f]{48}")
 
 
@@ -175,7 +177,7 @@ class _Spans:
             **({} if call.result is None else {"gen_ai.tool.call.result": call.result}),
             "tracemill.call": {**said, **({} if request is None else {"request": request})},
         }
-        started = call.started if call.started is not None else asked or self._session.ts
+        started = _begun(call, asked or self._session.ts)
         self._add(
             call.key, f"execute_tool {call.call['name']}", INTERNAL, call.parent or run.key, started,
             call.ended if call.ended is not None else started, attributes, call.error,
@@ -201,6 +203,15 @@ class _Spans:
             span["status"] = {"code": ERROR, **({"message": error} if error else {})}
             attributes["error.type"] = _error_type(error)
         self.spans[id] = span
+
+
+def _begun(call: ImportedCall, asked: float) -> float:
+    """When a call began to run: a recorded one may have waited for others since its answer came."""
+    came = call.started if call.started is not None else asked
+    if call.ended is None or call.latency_ms is None:
+        return came
+    begun = call.ended - call.latency_ms / 1000
+    return begun if begun - came > _ROUNDED else came
 
 
 def _error_type(error: str | None) -> str:
