@@ -14,9 +14,9 @@ from tracemill.tracer import events
 from tracemill.tracer.home import Home
 from tracemill.tracer.messages import Message, message_id, toolset_id
 from tracemill.warehouse.batches import batches
-from tracemill.warehouse.errors import QueryError
+from tracemill.warehouse.errors import MistakeError, QueryError
 from tracemill.warehouse.ingest import ingest
-from tracemill.warehouse.read import conversations
+from tracemill.warehouse.read import asked, conversations, frame
 
 
 def in_batches(home: Home, size: int, where: str | None = None) -> pl.DataFrame:
@@ -95,11 +95,30 @@ def test_a_condition_is_about_all_that_is_recorded(home: Home) -> None:
     assert not list(home.root.glob("spill-*"))
 
 
+def test_a_batch_ends_by_the_length_of_its_messages(home: Home) -> None:
+    spool(home, *(session(f"s{n}", prompt=f"{n} " + "x" * 5000) for n in range(6)))
+    ingest(home)
+    every = [pl.DataFrame(batch.conversations()) for batch in batches(home, text=11_500)]
+    assert len(every) in (3, 4) and max(part["session_id"].n_unique() for part in every) == 2
+    assert len(list(batches(home, text=1))) == 6, "each session is longer"
+    assert pl.concat(every).sort("session_id").equals(conversations(home).collect().sort("session_id"))
+
+
+def test_too_little_memory_is_no_mistake_of_the_question(home: Home) -> None:
+    spool(home, session("s1"))
+    ingest(home)
+    with pytest.raises(QueryError) as told, asked(home, "20MB") as connection:
+        frame(connection, "SELECT list(range) FROM range(20_000_000)")
+    assert not isinstance(told.value, MistakeError)
+    assert str(told.value).startswith("There is not enough memory for what is asked")
+    assert "Possible" not in str(told.value)
+
+
 def test_a_condition_cannot_write_here_either(home: Home) -> None:
     spool(home, session("s1"), session("s2"))
     ingest(home)
     for where in ("true)) AS c; DROP TABLE memory.staged.requests; --", "nothing = 1"):
-        with pytest.raises(QueryError):
+        with pytest.raises(MistakeError):
             in_batches(home, 1, where)
-    with pytest.raises(QueryError, match="Refused"):
+    with pytest.raises(MistakeError, match="Refused"):
         in_batches(home, 1, "agent IN (SELECT content FROM read_text('/etc/hostname'))")

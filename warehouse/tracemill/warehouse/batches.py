@@ -19,7 +19,9 @@ from tracemill.warehouse.read import RECORDED, asked, conversations_sql, frame, 
 
 REQUESTS = 10_000
 """A batch ends with the session that brings it to so many requests."""
-_MEMORY = "2GB"
+TEXT = 64 * 2**20
+"""And with the one that brings it to so many bytes of messages, each counted as often as it was added."""
+_MEMORY = "25%"
 _VIEWS = (
     "session_outcomes",
     "conversation_requests",
@@ -49,16 +51,29 @@ SELECT DISTINCT coalesce(r.session_id, '') AS one, coalesce(p.session_id, '') AS
 FROM requests AS r JOIN requests AS p ON p.request_id = r.previous_request_id
 WHERE r.session_id IS DISTINCT FROM p.session_id
 """
-_BATCHES = """
+_TEXTS = """
+  SELECT s.session_id, sum(strlen(m.message)) AS text FROM (
+    SELECT coalesce(session_id, '') AS session_id, unnest(added) AS message_id FROM requests
+    UNION ALL SELECT coalesce(r.session_id, ''), a.message_id
+    FROM responses AS a JOIN requests AS r USING (request_id)
+  ) AS s JOIN messages AS m USING (message_id) GROUP BY ALL
+"""
+_ALL_TEXT = f"SELECT sum(text) FROM ({_TEXTS})"
+# The sum of two numbers that never fall is another for every one of either.
+_BATCHES = f"""
 CREATE TABLE memory.staged.batches AS
-WITH sizes AS (
+WITH texts AS ({_TEXTS}), sizes AS (
   SELECT coalesce(session_id, '') AS session_id, count(*) AS size, min(rowid) AS place
   FROM requests GROUP BY ALL
 ), together AS (
-  SELECT coalesce(l.first, s.session_id) AS first, sum(s.size) AS size, min(s.place) AS place
-  FROM sizes AS s LEFT JOIN memory.staged.links AS l USING (session_id) GROUP BY ALL
+  SELECT coalesce(l.first, s.session_id) AS first, sum(s.size) AS size, min(s.place) AS place,
+         sum(coalesce(t.text, 0)) AS text
+  FROM sizes AS s LEFT JOIN texts AS t USING (session_id)
+  LEFT JOIN memory.staged.links AS l USING (session_id) GROUP BY ALL
 ), numbered AS (
-  SELECT first, ((sum(size) OVER (ORDER BY place) - 1) // {size})::INTEGER AS batch FROM together
+  SELECT first, ((sum(size) OVER in_order - 1) // $size
+    + greatest(sum(text) OVER in_order - 1, 0) // $text)::INTEGER AS batch
+  FROM together WINDOW in_order AS (ORDER BY place)
 )
 SELECT s.session_id, n.batch, s.size
 FROM sizes AS s LEFT JOIN memory.staged.links AS l USING (session_id)
@@ -88,22 +103,25 @@ class Batch:
             return frame(self.connection, sql)
 
 
-def batches(home: Home, size: int = REQUESTS) -> Generator[Batch]:
+def batches(home: Home, size: int = REQUESTS, text: int = TEXT) -> Generator[Batch]:
     """All that is recorded, in batches of whole sessions; each is good until the next is asked for.
 
     Sessions that continue requests of each other are in one batch. QueryError where a question fails.
     """
-    with asked(home, _MEMORY) as connection:
+    with asked(home) as connection:
         total = frame(connection, "SELECT count(*) FROM requests").item()
-        if total <= size:
+        if total <= size and (frame(connection, _ALL_TEXT).item() or 0) <= text:
             yield Batch(total, total, RECORDED, connection)
             return
-        for batch, requests in interruptible(connection, lambda: _staged(connection, size)):
+    # Its snapshot may be a later one.
+    with asked(home, _MEMORY) as connection:
+        total = frame(connection, "SELECT count(*) FROM requests").item()
+        for batch, requests in interruptible(connection, lambda: _staged(connection, size, text)):
             connection.execute(f"SET VARIABLE batch = {batch}")
             yield Batch(requests, total, "memory.main.", connection)
 
 
-def _staged(connection: duckdb.DuckDBPyConnection, size: int) -> list[tuple[int, int]]:
+def _staged(connection: duckdb.DuckDBPyConnection, size: int, text: int) -> list[tuple[int, int]]:
     """Sorts the rows that conversations are made of by batch; the batches, and the requests of each."""
     written = dict(
         connection.execute(
@@ -115,7 +133,7 @@ def _staged(connection: duckdb.DuckDBPyConnection, size: int) -> list[tuple[int,
     connection.execute("CREATE TABLE memory.staged.links (session_id VARCHAR, first VARCHAR)")
     if links:
         connection.executemany("INSERT INTO memory.staged.links VALUES (?, ?)", links)
-    connection.execute(_BATCHES.format(size=size))
+    connection.execute(_BATCHES, {"size": size, "text": text})
     for name, rows in _STAGED.items():
         connection.execute(f"CREATE TABLE memory.staged.{name} AS {rows} ORDER BY batch")
     connection.execute("USE memory")

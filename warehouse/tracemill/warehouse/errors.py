@@ -15,3 +15,7 @@ class BusyError(WarehouseError):
 
 class QueryError(TracemillError):
     """A query was refused or failed; the text says why."""
+
+
+class MistakeError(QueryError):
+    """A query that was refused or failed for what stands in it, and not for want of room or time."""

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import duckdb
 
 from tracemill.tracer.home import Home
-from tracemill.warehouse.errors import QueryError, WarehouseError
+from tracemill.warehouse.errors import MistakeError, QueryError, WarehouseError
 from tracemill.warehouse.writing import quoted
 
 if TYPE_CHECKING:
@@ -50,8 +50,8 @@ ORDER BY c.started, c.ended, c.conversation_id
 def connect(home: Home, memory: str | None = None) -> duckdb.DuckDBPyConnection:
     """A locked-down connection to the snapshot as it is now; close it after use.
 
-    Later snapshots do not reach it: it keeps the file it opened. `memory` bounds what it holds ("2GB"); what
-    is more goes to a file. WarehouseError where there is no snapshot yet.
+    Later snapshots do not reach it: it keeps the file it opened. `memory` bounds what it holds ("2GB", or
+    "25%" of the machine's); what is more goes to a file. WarehouseError where there is no snapshot yet.
     """
     if not home.snapshot.exists():
         raise WarehouseError(
@@ -161,9 +161,16 @@ def in_words() -> Generator[None]:
     try:
         yield
     except duckdb.PermissionException as error:
-        raise QueryError(
+        raise MistakeError(
             f"Refused: {_one_line(error)}; queries read the warehouse and nothing else."
         ) from error
+    except duckdb.OutOfMemoryException as error:
+        raise QueryError(
+            f"There is not enough memory for what is asked of the warehouse: {_one_line(error)}; "
+            "end other programs, or ask for less at once."
+        ) from error
+    except (duckdb.ProgrammingError, duckdb.DataError) as error:
+        raise MistakeError(f"The query failed: {_one_line(error)}") from error
     except duckdb.Error as error:
         raise QueryError(f"The query failed: {_one_line(error)}") from error
 
@@ -172,10 +179,10 @@ def _single(connection: duckdb.DuckDBPyConnection, sql: str) -> str:
     """The text of the one reading statement in `sql`; QueryError for anything else."""
     statements = connection.extract_statements(sql)
     if len(statements) != 1:
-        raise QueryError(f"Refused: {len(statements)} statements; write exactly one SELECT.")
+        raise MistakeError(f"Refused: {len(statements)} statements; write exactly one SELECT.")
     if statements[0].type != duckdb.StatementType.SELECT:
         name = str(statements[0].type).rpartition(".")[2]
-        raise QueryError(
+        raise MistakeError(
             f"Refused: this is a statement of the kind {name}; queries only read, so write a SELECT."
         )
     return statements[0].query
@@ -191,5 +198,6 @@ def _plain(name: str, kind: str) -> str:
 
 
 def _one_line(error: Any) -> str:
-    """DuckDB's message without the echo of the query and the arrow under it."""
-    return " ".join(str(error).split("\n\nLINE ")[0].split())
+    """DuckDB's message without the echo of the query, the arrow under it, and settings nobody can change."""
+    told = str(error).split("\n\nPossible solutions")[0].split("\n\nLINE ")[0]
+    return " ".join(told.split())
