@@ -93,7 +93,7 @@ def main() -> None:
         "",
         f"{TIMES} made-up models a row on the guard's own items, their calls found better every time. A "
         f"category that lost more than {100 * ALLOWED_LOSS:g} points blocks, also by chance: twins pay for "
-        "that.",
+        "that. `standard` is judged by the items that `quick` has not.",
         "",
         "| guard | B is | general ability kept | fell | verdict better | promoted |",
         "|---|---|---|---|---|---|",
