@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import polars as pl
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -21,9 +23,14 @@ from tracemill.curate.errors import ExportError, RecipeError
 from tracemill.curate.export import export
 from tracemill.curate.sources import SourceOptions
 from tracemill.curate.splits import SPLITS
+from tracemill.tracer import events
 from tracemill.tracer.home import Home
+from tracemill.tracer.spool import Spool
+from tracemill.warehouse import batches as batches_module
 from tracemill.warehouse.batches import batches
+from tracemill.warehouse.errors import QueryError
 from tracemill.warehouse.ingest import ingest
+from tracemill.warehouse.read import conversations
 
 TALK = {"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello."}]}
 
@@ -306,20 +313,43 @@ def test_the_sessions_of_a_larger_model_are_chosen_by_its_name(home: Home, tmp_p
     for session, models in (("large", ["big-2"] * 2), ("small", ["tiny"] * 2), ("both", ["big-2", "tiny"])):
         record(home, session, chat(session), models=models)
     record(home, "passed-on", chat("p"), models=["router", "router"], answered="big-2-2026")
+    record(home, "odd", chat("o"), models=["a[b]?"] * 2)
+    spool = Spool(home)
+    # It failed at another model first, and one whose answer never came is the last.
+    for name, failed in (("first", True), ("last", False)):
+        more = {"run_id": "large-run", "step": 9, "previous": None, "kept": 0, "added": []}
+        spool.write(events.request("large", name, model="tiny", toolset_id=None, ts=1e9, **more))
+        if failed:
+            spool.write(events.response("large", name, message_id=None, error="no", ts=1e9))
+    spool.close()
     ingest(home)
-    for line, kept in (
-        ('model = "big-2"', ["large"]),
-        ('model = "big-*"', ["large", "passed-on"]),
-        ('model = "*"', ["both", "large", "passed-on", "small"]),
-        (
-            "where = \"session_id IN (SELECT session_id FROM requests WHERE model = 'big-2')\"",
-            ["both", "large"],
-        ),
+    for model, kept in (
+        ("big-2", ["large"]),
+        ("big-*", ["large", "passed-on"]),
+        ("router", ["passed-on"]),
+        ("big-2-2026", ["passed-on"]),
+        ("a[b]?", ["odd"]),
+        ("big?2", []),
+        ("*", ["both", "large", "odd", "passed-on", "small"]),
     ):
-        dataset = export(home, recipe=recipe(tmp_path, line))
-        assert sorted(row["session_id"] for row in rows(dataset).values()) == kept, line
-    with pytest.raises(ExportError, match=r"without its `model` 4 would be read"):
+        found = conversations(home, SourceOptions(model=model).condition()).collect()
+        assert sorted({*found["session_id"]}) == kept, model
+    with pytest.raises(ExportError, match=r"without its `model` \d would be read"):
         export(home, recipe=recipe(tmp_path, 'model = "big"'))
+
+
+NAMES = st.text("a?[]^-!\\'*b", min_size=1, max_size=6)
+
+
+@given(NAMES, NAMES)
+def test_only_a_star_stands_for_anything_in_the_name_of_a_model(model: str, other: str) -> None:
+    condition = SourceOptions(model=model).condition()
+    assert condition is not None
+    glob = condition[condition.index("GLOB ") + 5 : condition.rindex(", false) OR")]
+    parts = [re.escape(part) for part in model.split("*")]
+    for name in (model, other):
+        (told,) = duckdb.execute(f"SELECT $1 GLOB {glob}", [name]).fetchone() or ()
+        assert told == bool(re.fullmatch(".*".join(parts), name))
 
 
 @pytest.mark.parametrize(
@@ -345,6 +375,19 @@ def test_a_source_that_cannot_be_is_one_sentence(source: str, said: str, home: H
     (tmp_path / "empty").mkdir()
     with pytest.raises(RecipeError, match=said):
         export(home, recipe=recipe(tmp_path, source))
+
+
+def test_too_little_memory_is_not_told_as_a_mistake_in_where(
+    home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(2):
+        record(home, f"s{number}", chat(f"p{number}"))
+    ingest(home)
+    monkeypatch.setattr(batches_module, "_MEMORY", "30MB")
+    monkeypatch.setattr(sources_module, "batches", partial(batches, size=1))
+    large = 'where = "(SELECT len(list(range)) FROM range(20000000)) > 0"'
+    with pytest.raises(QueryError, match=r"There is not enough memory for .*end other programs"):
+        export(home, recipe=recipe(tmp_path, large))
 
 
 @pytest.mark.slow

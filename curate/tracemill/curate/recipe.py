@@ -5,7 +5,7 @@ In: the name of a recipe that comes with Tracemill, or the path of a file such a
     name = "mine"
     [source]                        # or several: [[source]]
     where = "agent = 'punie'"       # SQL over the conversations, optional
-    model = "anthropic:claude-*"    # only sessions in which that model gave every answer, optional
+    model = "claude-*"              # only sessions in which that model gave every answer, optional
     [rewrites.preambles]            # a table per rewrite, taken in the order of the file, before the steps
     [steps.outcome]                 # a table per step, taken in the order of the file
     keep = ["good"]

@@ -8,6 +8,7 @@ found; structured calls (OpenAI's `tool_calls`) are read as the importers read t
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -31,13 +32,12 @@ from tracemill.curate.chat_lines import (
 from tracemill.curate.conditions import meets, refused
 from tracemill.curate.errors import RecipeError
 from tracemill.curate.features.talk import Talk
-from tracemill.curate.folder import is_full
 from tracemill.curate.names import NAME, suggest
 from tracemill.curate.sieve import POSITIONS
 from tracemill.curate.told import Told
 from tracemill.tracer.home import Home
 from tracemill.warehouse.batches import batches
-from tracemill.warehouse.errors import QueryError
+from tracemill.warehouse.errors import MistakeError
 from tracemill.warehouse.read import conversations
 
 TEXTS = ("messages", "tools", "calls")
@@ -70,10 +70,10 @@ BATCH_ROWS = 1000
 class SourceOptions(BaseModel, extra="forbid", strict=True, frozen=True):
     """A source: which conversations of it, and how often each is seen in training (`weight`).
 
-    `model`, for the warehouse alone, takes sessions in which every answer came from that model; `*` in its
-    name stands for anything. `since` is inclusive, `until` exclusive, both UTC where they name no offset.
-    `where` is SQL: over the
-    columns of the view `conversations` for the warehouse, over the columns `SOURCE` without texts for files.
+    `model`, for the warehouse alone, takes sessions in which every answer came from that model, by the name
+    that was asked for or the one that answered; `*` in it stands for anything. `since` is inclusive, `until`
+    exclusive, both UTC where they name no offset. `where` is SQL: over the columns of the view
+    `conversations` for the warehouse, over the columns `SOURCE` without texts for files.
     A weight below 1 takes a seeded sample; one above 1 repeats rows of the training split.
     """
 
@@ -121,17 +121,18 @@ class SourceOptions(BaseModel, extra="forbid", strict=True, frozen=True):
             told = f"branch = {_text(self.branch)}"
             parts.append(f"session_id IN (SELECT session_id FROM git_states WHERE {told})" if own else told)
         if self.model is not None:
-            parts.append(_ANSWERED.format(_text(self.model)))
+            parts.append(_ANSWERED.format(name=_text(_pattern(self.model))))
         for name, sign in (("since", ">="), ("until", "<")):
             if (limit := getattr(self, name)) is not None:
                 parts.append(f"started {sign} TIMESTAMP '{_moment(limit)}'")
         return both(*parts)
 
 
-_ANSWERED = (
-    "session_id IN (SELECT r.session_id FROM requests AS r LEFT JOIN responses AS a USING (request_id) "
-    "GROUP BY r.session_id HAVING bool_and(coalesce(coalesce(a.model, r.model) GLOB {}, false)))"
-)
+# A request may be made again where it failed, so only those that were answered count.
+_ANSWERED = """session_id IN (
+  SELECT r.session_id FROM requests AS r JOIN responses AS a USING (request_id)
+  WHERE a.message_id IS NOT NULL GROUP BY r.session_id
+  HAVING bool_and(coalesce(r.model GLOB {name}, false) OR coalesce(a.model GLOB {name}, false)))"""
 REPLAY = "(replay)"
 """What its source is called; no source of a recipe can be called so."""
 
@@ -200,7 +201,7 @@ def check(options: SourceOptions, home: Home, base: Path | None) -> None:
     elif home.snapshot.exists():
         try:
             conversations(home, both(options.condition(), "false")).collect()
-        except QueryError as error:
+        except MistakeError as error:
             raise _unasked(options, error) from error
 
 
@@ -238,9 +239,7 @@ def _warehouse(options: SourceOptions, home: Home) -> Iterator[Table]:
         told, places = told or Told.of(batch), batch.query(_PLACES) if places is None else places
         try:
             rows = batch.conversations(options.condition())
-        except QueryError as error:
-            if is_full(error):
-                raise
+        except MistakeError as error:
             raise _unasked(options, error) from error
         rows = rows.join(places, on="session_id", how="left", maintain_order="left")
         rows = rows.join(told.turns(batch), on="conversation_id", how="left", maintain_order="left")
@@ -251,7 +250,7 @@ def _warehouse(options: SourceOptions, home: Home) -> Iterator[Table]:
         first += rows.height
 
 
-def _unasked(options: SourceOptions, error: QueryError) -> RecipeError:
+def _unasked(options: SourceOptions, error: MistakeError) -> RecipeError:
     columns = [name for name in SOURCE if name not in _ADDED]
     return RecipeError(refused(_where(options), str(error), columns))
 
@@ -313,6 +312,11 @@ def _files(path: Path, options: SourceOptions) -> list[Path]:
 
 def _text(value: str) -> str:
     return "'" + value.replace("'", "''") + "'"
+
+
+def _pattern(model: str) -> str:
+    """The name of a model for GLOB, where `*` alone has a meaning."""
+    return re.sub(r"[\\?\[\]]", r"\\\g<0>", model)
 
 
 def _moment(value: datetime | date) -> str:
