@@ -298,7 +298,7 @@ def test_sampled_evaluations_and_suites_in_files_are_asked_again_as_they_were(
     home: Home, tmp_path: Path
 ) -> None:
     drawn = "5 samples at temperature 0.7, seed 1"
-    mine, base = str(tmp_path / "my suite.jsonl"), str(tmp_path / "base")
+    mine, base = str(tmp_path / "my suite.jsonl"), "/home/zelda/models/tiny"
     some = [
         evaluation(name * 16, 1, 2, base="m", suite=suite, dataset_id=data)
         for name, suite, data in (
@@ -325,14 +325,6 @@ def test_sampled_evaluations_and_suites_in_files_are_asked_again_as_they_were(
     for line in lines:
         cast(Any, typer.main.get_command(app)).commands["evaluate"].make_context("evaluate", split(line)[2:])
     assert named(home, "m").remarks == []
-
-
-def test_a_base_in_a_home_folder_is_the_one_of_the_card(home: Home) -> None:
-    remember(home, replace(training("t-1"), base="/home/zelda/models/tiny"))
-    card = {"base": "/home/zelda/models/tiny", "dataset": DATASET, "dataset_sha256": "e" * 64,
-            "weights_sha256": "f" * 64, "settings": {}}  # fmt: skip
-    (home.ensure(home.adapters / "t-1") / "tracemill.json").write_text(json.dumps(card))
-    assert "--model /home/zelda/models/tiny " in named(home, "t-1").command
 
 
 def test_models_behind_a_network_are_asked_again_where_they_were(home: Home) -> None:

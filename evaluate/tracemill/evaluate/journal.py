@@ -67,7 +67,6 @@ def journal(home: Home) -> list[Experiment]:
     for name, row in _cards(home).items():
         known = trained.setdefault(name, row)
         known["details"] = row["details"] | known["details"]
-        known["base"] = row["base"]  # the warehouse leaves out whose home a folder is in
     datasets = {row["dataset_id"]: row for row in _rows(home, _DATASETS)}
     notes: dict[str, list[str]] = defaultdict(list)
     for row in _rows(home, "SELECT about, note FROM notes ORDER BY written, event_id"):

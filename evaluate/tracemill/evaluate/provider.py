@@ -74,7 +74,7 @@ class Provider:
         try:
             return infer_model(self.model)
         except Exception as error:  # each provider's library has errors of its own
-            raise EvaluationError(f"{self.model} cannot be asked: {_sentence(error)}") from error
+            raise EvaluationError(f"{self.model} cannot be asked: {_sentence(error).rstrip('.')}.") from error
 
 
 def served_at(model: Model) -> str:
