@@ -219,6 +219,17 @@ def test_a_pair_is_two_answers_after_the_prompt_that_is_served(work: Path) -> No
         assert chat.text(part.tokens[start:]).split() == row["messages"][2]["content"].split()
 
 
+@pytest.mark.parametrize("sides", [("chosen",), ("rejected",), ("chosen", "rejected")])
+def test_a_weight_on_an_answer_of_a_pair_says_nothing(work: Path, tmp_path: Path, sides: Any) -> None:
+    chat = Chat.load(work / "tiny")
+    plain = pair(1)
+    weighed = {key: [*plain[key][:-1], {**plain[key][-1], "weight": 0}] for key in sides}
+    folder = train_runs.data_set(tmp_path / "data")
+    (folder / "train_pairs.jsonl").write_text(json.dumps(plain) + "\n" + json.dumps(plain | weighed) + "\n")
+    examples = pair_sequences(chat, read_pairs(load(folder), "train"), 2048)
+    assert examples.dropped == [] and examples.parts[:2] == examples.parts[2:]
+
+
 def test_both_answers_keep_one_prompt_where_the_context_is_short(work: Path) -> None:
     chat = Chat.load(work / "tiny")
     system, *turns = train_runs.row(1)["messages"]

@@ -3,6 +3,7 @@
 In: a data set with `train_pairs.jsonl` and maybe `valid_pairs.jsonl`, as an export writes them or made by
 hand: `prompt`, `chosen` and `rejected`, each messages or text, and optional `id`, `session_id`, `category`,
 `tools`. Out: for each pair the row that ends in what was chosen and that which ends in what was rejected.
+Both last turns are learned, whatever `weight` they have.
 """
 
 from __future__ import annotations
@@ -62,7 +63,9 @@ def _pair(line: bytes, name: str, place: str) -> tuple[Row, Row]:
 
 
 def _row(record: dict[str, Any], name: str, place: str) -> Row:
-    return checked({key: record[key] for key in _OF_A_ROW if key in record}, name, place)
+    row = checked({key: record[key] for key in _OF_A_ROW if key in record}, name, place)
+    *before, last = row["messages"]
+    return {**row, "messages": [*before, {"role": last["role"], "content": last["content"]}]}
 
 
 def _bytes(file: Path) -> bytes:
