@@ -33,6 +33,7 @@ def test_list_show_and_check(
     assert run(monkeypatch, "list", "--json") == 0
     told = {one["name"]: one for one in json.loads(capsys.readouterr().out)}
     assert list(told) == ["holdout", "guard", "bfcl", "live", "FILE.toml, FILE.jsonl"]
+    told_of_live = told["live"]["source"]
     assert told["guard"]["sizes"]["quick"] == 48 and told["holdout"]["sizes"]["full"] is None
     assert run(monkeypatch, "show", "guard", "--json") == 0
     shown = json.loads(capsys.readouterr().out)
@@ -54,6 +55,10 @@ def test_list_show_and_check(
     assert run(monkeypatch, "show", str(file), "--json") == 0
     told = json.loads(capsys.readouterr().out)
     assert {"id", "category", "source", "hash", "asked", "expected", "tools"} == told["items"][0].keys()
+    for idle in (("show", "guard", "--split", "valid"), ("check", str(file), "--dataset", "d")):
+        assert run(monkeypatch, *idle) == 2
+        assert "only holdout is taken from a data set" in capsys.readouterr().err
+    assert "`tracemill demo`, which alone runs it" in told_of_live
     assert run(monkeypatch, "check", str(tmp_path / "no.toml")) == 1
     assert "error: Cannot read the suite" in capsys.readouterr().err
 

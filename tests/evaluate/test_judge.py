@@ -20,7 +20,7 @@ from pydantic_ai.models.test import TestModel
 
 from tracemill.evaluate.errors import EvaluationError
 from tracemill.evaluate.judge.agreement import cohen_kappa, krippendorff_alpha
-from tracemill.evaluate.judge.asking import IN_A_ROW, ask
+from tracemill.evaluate.judge.asking import IN_A_ROW, ask, place
 from tracemill.evaluate.judge.judging import HUMAN, Judging, judging, prompts_of
 from tracemill.evaluate.judge.kept import Answer, Kept
 from tracemill.evaluate.judge.pairs import CRITERION, Pair, shared
@@ -212,6 +212,13 @@ def test_answers_are_on_disk_at_once_and_a_torn_line_costs_itself_alone(home: Ho
     anew.add("k3", Answer("second"))
     assert len(anew.answers) == 1 and Kept(home, "openai:gpt/5").answers["k3"] == Answer("second")
     assert kept.path.stat().st_mode & 0o777 == 0o600 and Kept(home, "openai:gpt-5").answers == {}
+
+
+def test_a_judge_is_where_it_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "k-1")
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://me:secret@127.0.0.1:1/v1/")
+    assert place("openai:gpt-5-mini") == "http://127.0.0.1:1/v1"
+    assert place("test") == ""
 
 
 def failing(status: int, times: int) -> tuple[FunctionModel, list[int]]:

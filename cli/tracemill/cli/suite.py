@@ -64,6 +64,7 @@ def show(
     from tracemill.evaluate.guard.items import suite_digest
     from tracemill.evaluate.report_items import turn_text
 
+    _refuse_idle(which, dataset, split)
     if which == "guard":
         _show_items(which, size, suite_digest(size), _guard(size), as_json)
         return
@@ -133,6 +134,7 @@ def check(
     """
     from tracemill.evaluate.verdict import foreseen
 
+    _refuse_idle(which, dataset, split)
     if which == "guard":
         _check_guard(as_json)
         return
@@ -217,6 +219,13 @@ def from_traces(
     output.say(f"{output_file}: {len(drawn.items)} items of {drawn.sessions} sessions, from {found.name}")
     if drawn.trained_on:
         output.hint(f"{drawn.trained_on} sessions were left out: an adapter may have learned them.")
+
+
+def _refuse_idle(which: str, dataset: Path | None, split: str) -> None:
+    """BadParameter for what only holdout has a use for."""
+    for given, name in ((dataset, "--dataset"), (split != "test", "--split")):
+        if given and which != "holdout":
+            raise typer.BadParameter("only holdout is taken from a data set; leave it out.", param_hint=name)
 
 
 def _load(
