@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from tracemill.curate.chat.proof import Row, prove
 from tracemill.curate.chat.template import Chat
@@ -161,6 +162,12 @@ def make_report(
     )
 
 
+def _share(card: Mapping[str, Any]) -> str:
+    """How much of what a checkpoint learned is in the adapter, where it is not all."""
+    strength = card.get("strength", 1.0)
+    return "" if strength == 1 else f", {100 * strength:.0f}% of what it learned"
+
+
 def _facts(suite: Suite, base: BaseModel, adapter: Adapter) -> list[tuple[str, str]]:
     asked, card = suite.items(), adapter.card
     sessions = {item.session_id for item in asked}
@@ -176,7 +183,8 @@ def _facts(suite: Suite, base: BaseModel, adapter: Adapter) -> list[tuple[str, s
         (
             "Training",
             f"{settings['steps']} steps of {settings['batch_size']}, rank {settings['rank']}, learning rate "
-            f"{settings['learning_rate']:g}, seed {settings['seed']}; step {card['best_step']} was kept",
+            f"{settings['learning_rate']:g}, seed {settings['seed']}; "
+            f"step {card['best_step']} was kept{_share(card)}",
         ),
         (
             "Template",

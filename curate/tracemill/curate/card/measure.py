@@ -183,10 +183,7 @@ def _learned_faults(talk: Talk) -> list[Any]:
     """The features `READ`; what is wrong with a turn that is context is learned by nobody."""
     context = weightless(talk)
     found = zip(READ, compute(read_calls(talk), READ), strict=True)
-    return [
-        _elsewhere(value, context) if name in _OF_TURNS and value else value
-        for name, value in found
-    ]
+    return [_elsewhere(value, context) if name in _OF_TURNS and value else value for name, value in found]
 
 
 def _elsewhere(faults: list[dict[str, Any]], turns: list[int]) -> list[dict[str, Any]]:
