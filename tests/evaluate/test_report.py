@@ -155,8 +155,8 @@ def test_the_verdict_comes_first_and_flips_before_the_rest(report: Report) -> No
         "In numbers",
         "What changed",
         "Which tool came where which was due",
-        "The guard asks for answers without tools",
         "Training",
+        "The guard asks for answers without tools",
         "Live: the agent",
         "What the data set was made from",
         "Every item",
@@ -231,7 +231,7 @@ def test_files_are_private_whole_and_hold_the_numbers(report: Report, tmp_path: 
     assert found["guard"]["verdict"]["kept"] is False
     assert len(found["guard"]["items"]) == 48
     assert found["comparison"]["calls"]["test"] == {"n": 9, "gained": 7, "lost": 1, "p": 0.0703125}
-    assert found["guard"]["notes"][0] == f"Code was left out {HOSTILE}"
+    assert found["guard"]["notes"][0] == f"Code was left out {HOSTILE}".replace("\ud800", "?")
     assert "these very items of guard/quick" in found["guard"]["notes"][1]
     asked = "guard/quick, 48 items and 4 texts"
     assert found["facts"] == {"Base": "tiny", "Seed": "0", "General ability": asked}
