@@ -250,14 +250,14 @@ def test_open_files_the_mask_and_the_folder_pass_on(home: Home, tmp_path: Path) 
 
 
 WAITING = """
-import signal, sys, time
-def heard(number, _):
-    print('heard', signal.Signals(number).name, flush=True)
+import os, signal, sys, time
+def heard(number, _):  # the signal may come while `ready` is still being printed
+    os.write(1, f'heard {signal.Signals(number).name}\\n'.encode())
     time.sleep(0.3)
     sys.exit(7)
 for name in ('SIGTERM', 'SIGHUP', 'SIGINT', 'SIGUSR1'):
     signal.signal(getattr(signal, name), heard)
-print('ready', flush=True)
+os.write(1, b'ready\\n')
 time.sleep(30)
 """
 
@@ -273,7 +273,7 @@ def test_signals_reach_the_program(home: Home, name: str) -> None:
         assert process.stdout.readline() == "ready\n"
         process.send_signal(getattr(signal, name))
         out, err = process.communicate(timeout=30)
-    assert (out, process.returncode) == (f"heard {name}\n", 7)
+    assert (out, process.returncode) == (f"heard {name}\n", 7), err
     assert err.startswith("Nothing was recorded")
 
 

@@ -63,7 +63,8 @@ def test_a_merge_conflict(repository: Path) -> None:
     git(repository, "checkout", "-q", "main")
     (repository / "changed.py").write_text("ours")
     git(repository, "commit", "-q", "-a", "-m", "ours")
-    subprocess.run(["git", "merge", "-q", "other"], cwd=repository, check=False, capture_output=True)
+    with pytest.raises(subprocess.CalledProcessError):
+        git(repository, "merge", "-q", "other")
     found = read_work_tree(repository)
     assert found is not None
     assert found.files == ("changed.py",)
