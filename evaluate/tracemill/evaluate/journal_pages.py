@@ -6,8 +6,6 @@ what could act on a terminal or a reader is shown as what it is (`plain`).
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Iterator, Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -17,6 +15,7 @@ from typing import Any
 from tracemill.curate.card.markdown import prose, table
 from tracemill.evaluate.errors import EvaluationError
 from tracemill.evaluate.journal import Experiment
+from tracemill.evaluate.pages import write_page
 from tracemill.tracer.home import Home
 from tracemill.tracer.plain import plain
 
@@ -120,14 +119,7 @@ def html(home: Home, experiments: Sequence[Experiment]) -> str:
 def write(path: Path, text: str) -> None:
     """Write a page for the user alone, whole or not at all; EvaluationError where it cannot be."""
     try:
-        handle, draft = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8", errors="replace", newline="") as file:
-                file.write(text)
-            Path(draft).replace(path)
-        except BaseException:
-            Path(draft).unlink(missing_ok=True)
-            raise
+        write_page(path, text)
     except OSError as error:
         raise EvaluationError(
             f"Cannot write the journal {path}: {error.strerror}; name another path."

@@ -8,8 +8,6 @@ runs no script, and everything that came from a trace or a model is escaped.
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from importlib.resources import files
@@ -25,6 +23,7 @@ from tracemill.evaluate.errors import EvaluationError
 from tracemill.evaluate.guard.verdict import GuardComparison
 from tracemill.evaluate.holdout import ItemResult
 from tracemill.evaluate.live_results import LiveComparison
+from tracemill.evaluate.pages import write_page
 from tracemill.evaluate.plots import (
     Curve,
     accuracy_plot,
@@ -76,8 +75,10 @@ def write_report(path: Path, report: Report) -> Path:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        _write(path.with_suffix(".json"), json.dumps(as_plain(report), ensure_ascii=False, indent=1) + "\n")
-        _write(path, render_html(report))
+        write_page(
+            path.with_suffix(".json"), json.dumps(as_plain(report), ensure_ascii=False, indent=1) + "\n"
+        )
+        write_page(path, render_html(report))
     except OSError as error:
         raise EvaluationError(
             f"Cannot write the report {path}: {error.strerror}; name another path."
@@ -170,15 +171,3 @@ def _json(value: object) -> str:
 
 def _percent(share: float) -> str:
     return f"{share * 100:.0f}%"
-
-
-def _write(path: Path, text: str) -> None:
-    """Appear whole or not at all, for the user alone; a lone surrogate, unknown to UTF-8, becomes `?`."""
-    handle, draft = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", errors="replace", newline="") as file:
-            file.write(text)
-        Path(draft).replace(path)
-    except BaseException:
-        Path(draft).unlink(missing_ok=True)
-        raise

@@ -76,13 +76,17 @@ class Asked(BaseModel, extra="forbid", strict=True):
 
 def read(path: Path) -> dict[str, Any]:
     """The checked keys of a TOML file; TrainError says what is wrong in it and where."""
+    return check(table_of(path), str(path))
+
+
+def table_of(path: Path) -> dict[str, Any]:
+    """What a TOML file holds; TrainError where it cannot be read or is none."""
     try:
-        table = tomllib.loads(path.read_text("utf-8"))
+        return tomllib.loads(path.read_text("utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise TrainError(f"Cannot read {path} ({error}); give the path of a TOML file.") from error
     except tomllib.TOMLDecodeError as error:
         raise TrainError(f"In {path}: not TOML: {error}.") from error
-    return check(table, str(path))
 
 
 def merged(path: Path | None, options: Mapping[str, Any]) -> dict[str, Any]:

@@ -24,7 +24,6 @@ from __future__ import annotations
 
 import json
 import math
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import product
@@ -37,7 +36,7 @@ from scipy import stats
 
 from tracemill.curate.names import suggest
 from tracemill.train.choice import over_seeds
-from tracemill.train.config import Asked, check
+from tracemill.train.config import Asked, check, table_of
 from tracemill.train.errors import TrainError
 
 ALIKE = {"model", "adapter", "max_tokens", "seed", "seeds", "save_every", "log"}
@@ -131,12 +130,7 @@ class Point:
 
 def read_sweep(path: Path) -> Sweep:
     """The sweep of a TOML file; TrainError says what is wrong in it and where."""
-    try:
-        table = tomllib.loads(path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise TrainError(f"Cannot read {path} ({error}); give the path of a TOML file.") from error
-    except tomllib.TOMLDecodeError as error:
-        raise TrainError(f"In {path}: not TOML: {error}.") from error
+    table = table_of(path)
     grid, space = (_knobs(table.pop(name, {}), f"{path}, [{name}]") for name in ("grid", "search"))
     if bool(grid) == bool(space):
         raise TrainError(
