@@ -193,7 +193,7 @@ def test_an_older_version(
 
 
 IN_A_WORKFLOW = """
-import asyncio, sys
+import asyncio, atexit, os, sys
 from temporalio import workflow
 from temporalio.client import WorkflowHistory
 from temporalio.worker import Replayer
@@ -236,6 +236,10 @@ if __name__ == '__main__':
         from tracemill.tracer import attaching
         attaching._replaying = lambda: False
     asyncio.run(main())
+    sys.stdout.flush()
+    # Temporal's own threads may still ask for the GIL while Python 3.11 ends, which aborts the process.
+    atexit._run_exitfuncs()
+    os._exit(0)
 """
 
 IN_A_DURABLE_FLOW = """
