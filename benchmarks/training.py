@@ -107,9 +107,9 @@ def length(tokenizer: Any, messages: list[dict[str, Any]]) -> int:
 
 # In larger batches of the long rows mlx-lm needs more than 24 GB.
 CASES = {
-    "agent": Case("agent rows: one long prompt, first turns (tau-bench)", 4, 4, first_turns),
-    "tau-bench": Case("sessions up to the context (tau-bench)", 2, 4, sessions),
-    "python": Case("rows that share nothing (diverse-python-5k)", 8, 12, python),
+    "agent": Case("agent rows: one long prompt, first turns (tau-bench)", 4, 2, first_turns),
+    "tau-bench": Case("sessions up to the context (tau-bench)", 2, 3, sessions),
+    "python": Case("rows that share nothing (diverse-python-5k)", 8, 8, python),
 }
 
 
