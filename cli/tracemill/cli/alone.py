@@ -125,7 +125,10 @@ def _show(
         return
     output.table(
         (suite.name, "samples" if chances else "items", "right", "share", "95% interval"),
-        [(one.name, one.n, one.right, _percent(one.share.estimate), _range(one.share)) for one in tallies],
+        [
+            (one.name, one.n, one.right, output.percent(one.share.estimate), _range(one.share))
+            for one in tallies
+        ],
     )
     if chances:
         output.table(
@@ -135,9 +138,9 @@ def _show(
                     one.name,
                     one.n,
                     one.k,
-                    _percent(one.one.estimate),
+                    output.percent(one.one.estimate),
                     _range(one.one),
-                    _percent(one.all.estimate),
+                    output.percent(one.all.estimate),
                     _range(one.all),
                 )
                 for one in chances
@@ -158,9 +161,5 @@ def _spent(spent: Spent) -> str:
     return f"{spent.requests} answers, {tokens}; price {price}"
 
 
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f}%"
-
-
 def _range(interval: Interval) -> str:
-    return f"{_percent(interval.low)} to {_percent(interval.high)}"
+    return f"{output.percent(interval.low)} to {output.percent(interval.high)}"

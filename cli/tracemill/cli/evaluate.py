@@ -247,8 +247,8 @@ def show_groups(
             (
                 group.name,
                 group.n,
-                _percent(group.base.estimate),
-                _percent(group.adapter.estimate),
+                output.percent(group.base.estimate),
+                output.percent(group.adapter.estimate),
                 f"{100 * group.difference.estimate:+.1f} "
                 f"({100 * group.difference.low:+.1f} to {100 * group.difference.high:+.1f})",
                 group.test.gained,
@@ -262,7 +262,3 @@ def show_groups(
         ("what went wrong", *names),
         [(failure, *counts) for failure, counts in comparison.failures.items()],
     )
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f}%"

@@ -45,6 +45,11 @@ def one_line(value: object) -> str:
             return clean(" ".join(str(value).split("\n")))
 
 
+def percent(share: float | None) -> str:
+    """A share as `87.5%`; `not scored` for None."""
+    return "not scored" if share is None else f"{100 * share:.1f}%"
+
+
 def kept_since(count: int, of: int, days: Iterable[str | None]) -> str:
     """A sentence on answers that were given before; `days` are those on which they were."""
     known = [day for day in days if day]

@@ -46,7 +46,7 @@ def show_seeds(made: Sequence[Finetuned]) -> None:
     """Say what the runs of several seeds gave, with the mean over them."""
     rows = [
         (one.adapter.card["settings"]["seed"], one.adapter.card["best_step"],
-         _percent(one.adapter.card["best_score"]), str(one.adapter.path))
+         output.percent(one.adapter.card["best_score"]), str(one.adapter.path))
         for one in made
     ]  # fmt: skip
     output.table(("seed", "step kept", "exact tool calls on valid", "adapter"), rows)
@@ -54,7 +54,7 @@ def show_seeds(made: Sequence[Finetuned]) -> None:
     if over is None:
         output.hint("valid.jsonl asks for no tool call, so there is no score to take a mean of.")
     else:
-        mean, low, high = (_percent(over[name]) for name in ("mean", "low", "high"))
+        mean, low, high = (output.percent(over[name]) for name in ("mean", "low", "high"))
         output.say(f"mean {mean} over {len(made)} seeds, 95% interval {low} to {high}")
     for line in _doubts(made[0].adapter.card):
         output.hint(line)
@@ -94,13 +94,13 @@ def _table(card: dict[str, Any]) -> None:
     before = card["before"]
     rows: list[tuple[object, ...]] = []
     if before:
-        rows.append((0, _percent(before["score"]), None, None, None, "100%", "base"))
+        rows.append((0, output.percent(before["score"]), None, None, None, "100%", "base"))
     for one in card["checkpoints"]:
         judged, valid = one["judged"], one["valid_loss"]
         left = general_ability(before["guard"], judged["guard"]) if before else None
         kept = _kept(card) if one["step"] == card["best_step"] else ""
         rows.append((
-            one["step"], _percent(judged["score"]), None if valid is None else f"{valid:.3f}",
+            one["step"], output.percent(judged["score"]), None if valid is None else f"{valid:.3f}",
             *_preferred(one.get("figures", {})), left, kept,
         ))  # fmt: skip
     columns = (
@@ -122,23 +122,26 @@ def _preferred(figures: dict[str, float]) -> tuple[str | None, str | None]:
     """In which share of the validation pairs what was chosen is preferred, and the mean reward margin."""
     if not figures:
         return None, None
-    return _percent(figures["preference accuracy"]), f"{figures['reward margin']:.3f}"
+    return output.percent(figures["preference accuracy"]), f"{figures['reward margin']:.3f}"
 
 
 def _forgetting(card: dict[str, Any]) -> list[str]:
     """What the guard had against the checkpoints, where it had anything."""
-    share, settings = card.get("strength", 1.0), card["settings"]
-    if card["guarded"] and share == 1:
+    from tracemill.train.settings import Settings
+
+    share, allowed = card.get("strength", 1.0), Settings(**card["settings"]).most_lost
+    if allowed is None or (card["guarded"] and share == 1):
         return []
-    allowed = 100 * min(settings["guard_loss"], 1 - settings["guard_floor"])
-    told = f"Every checkpoint lost more than {allowed:.0f}% of the base's general ability"
+    told = f"Every checkpoint lost more than {100 * allowed:.0f}% of the base's general ability"
     learned = f"{100 * share:.0f}% of what step {card['best_step']} learned"
     if share == 1:
         return [
             f"{told}; the one that lost least was kept. A lower --learning-rate or fewer --steps lose less."
         ]
     if card["guarded"]:
-        return [f"{told}. {learned} keeps it and was saved: {_percent(card['best_score'])} exact on valid."]
+        return [
+            f"{told}. {learned} keeps it and was saved: {output.percent(card['best_score'])} exact on valid."
+        ]
     return [f"{told}, and even {learned} did, which was saved. Try a lower --learning-rate or fewer --steps."]
 
 
@@ -169,7 +172,3 @@ def _doubts(card: dict[str, Any]) -> list[str]:
         told.append("No checkpoint called tools better than the base itself.")
     told += _forgetting(card)
     return told
-
-
-def _percent(score: float | None) -> str:
-    return "not scored" if score is None else f"{100 * score:.1f}%"

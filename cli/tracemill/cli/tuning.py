@@ -36,10 +36,10 @@ def begin(
     from tracemill.train.base import resolve
     from tracemill.train.finding import base_of, find_adapter
 
-    model = given.get("model")
-    if "adapter" not in given:
+    model, adapter = given.get("model"), given.get("adapter")
+    if not adapter:
         return resolve(model or knobs.MODEL, home, progress), None
-    start = find_adapter(home, given["adapter"])
+    start = find_adapter(home, adapter)
     return base_of(home, start, model, progress), start
 
 

@@ -55,6 +55,7 @@ def rollouts(
     as well, merge both data sets.
     """
     from tracemill.cli.loop import fast_blas
+    from tracemill.cli.tuning import begin
     from tracemill.curate.chat.template import Chat
     from tracemill.curate.dataset import load
     from tracemill.curate.datasets.made import refuse_input
@@ -65,8 +66,6 @@ def rollouts(
     from tracemill.evaluate.rollouts import draw, tasks, verified
     from tracemill.evaluate.sampling import Sampling, passes
     from tracemill.tracer.home import Home
-    from tracemill.train.base import resolve
-    from tracemill.train.finding import base_of, find_adapter
 
     home, target = Home.find(), Path(to).expanduser()
     opened = find(data, home)
@@ -81,11 +80,8 @@ def rollouts(
         )
     fast_blas(home)
     sampling = Sampling(attempts, temperature, seed)
-    tuned = find_adapter(home, adapter) if adapter else None
     with output.progress() as progress:
-        base = (
-            base_of(home, tuned, model, progress) if tuned else resolve(model or knobs.MODEL, home, progress)
-        )
+        base, tuned = begin(home, {"model": model, "adapter": adapter}, progress)
         made = draw(
             home, rows, asked, base, tuned, sampling,
             max_tokens=max_tokens, batch_size=batch_size, progress=progress,
@@ -138,8 +134,8 @@ def _show(made: Sequence[Attempt], kept: Kept, found: Sequence[Passes], tasks: i
                 one.name,
                 one.n,
                 one.k,
-                _percent(one.one.estimate),
-                f"{_percent(one.one.low)} to {_percent(one.one.high)}",
+                output.percent(one.one.estimate),
+                f"{output.percent(one.one.low)} to {output.percent(one.one.high)}",
             )
             for one in found
         ],
@@ -150,7 +146,3 @@ def _show(made: Sequence[Attempt], kept: Kept, found: Sequence[Passes], tasks: i
     )
     if kept.left_out:
         output.table(("passed, but left out because", "attempts"), kept.left_out.most_common())
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f}%"
