@@ -18,6 +18,7 @@ from tracemill.tracer.home import Home
 from tracemill.tracer.journal import shared_journal
 from tracemill.tracer.messages import Message, ToolCall, content_id, parse_arguments
 from tracemill.tracer.process import session_metadata, working_folder
+from tracemill.tracer.run_lines import RunLines
 from tracemill.tracer.tool_calls import Call, answered, answers, describe, is_cancellation
 
 logger = logging.getLogger("tracemill")
@@ -61,21 +62,26 @@ class OlderRecorder:
         session_id, run_id = _session_of(history), events.new_id()
         name = getattr(agent, "name", None) or "agent"
         model = str(getattr(run.ctx.deps.model, "model_name", "unknown"))
-        journal, write = self._journal, self._journal.spool.write
         metadata = jsonable({**session_metadata(), **self._metadata})
-        journal.open_session(session_id, name, lambda: (working_folder(), metadata))
-        write(events.run_start(session_id, run_id, parent_run_id=None, agent=name, model=model))
+        self._journal.open_session(session_id, name, lambda: (working_folder(), metadata))
+        lines = RunLines(self._journal.spool, session_id, run_id)
+        lines.run_start(None, name, model)
         for step, at in enumerate(_answers_from(history, first_new)):
-            self._write_turn(session_id, run_id, step, model, history[: at + 1], history[at + 1 : at + 2])
+            self._write_turn(lines, session_id, step, model, history[: at + 1], history[at + 1 : at + 2])
         status: events.RunStatus = "ok"
         if error is not None:
             status = "cancelled" if is_cancellation(error) else "error"
         why = describe(error) if error is not None and status == "error" else None
-        latency = round(seconds * 1000, 3)
-        write(events.run_end(session_id, run_id, status=status, error=why, latency_ms=latency))
+        lines.run_end(status, why, round(seconds * 1000, 3))
 
     def _write_turn(
-        self, session_id: str, run_id: str, step: int, model: str, upto: Sequence[Any], then: Sequence[Any]
+        self,
+        lines: RunLines,
+        session_id: str,
+        step: int,
+        model: str,
+        upto: Sequence[Any],
+        then: Sequence[Any],
     ) -> None:
         """A request, the response that ends `upto`, and its calls, answered in `then` or not at all."""
         request_id, response = events.new_id(), upto[-1]
@@ -87,18 +93,14 @@ class OlderRecorder:
         spool = self._journal.spool
         messages = tuple(spool.message(message, session_id) for message in asked)
         previous, kept = self._journal.chain(session_id, request_id, messages)
-        spool.write(
-            events.request(
-                session_id,
-                request_id,
-                run_id=run_id,
-                step=step,
-                model=model,
-                previous=previous,
-                kept=kept,
-                added=messages[kept:],
-                toolset_id=None,
-            )
+        lines.request(
+            request_id,
+            step=step,
+            model=model,
+            previous=previous,
+            kept=kept,
+            added=messages[kept:],
+            toolset_id=None,
         )
         (said,) = _neutral(response)
         usage = response.usage
@@ -114,35 +116,7 @@ class OlderRecorder:
         found = answers(then)
         for part in response.parts:
             if part.part_kind == "tool-call":
-                self._write_call(session_id, run_id, Call.of(part, request_id), found.get(part.tool_call_id))
-
-    def _write_call(self, session_id: str, run_id: str, call: Call, answer: Any) -> None:
-        write = self._journal.spool.write
-        write(
-            events.tool_start(
-                session_id,
-                call.call_id,
-                run_id=run_id,
-                request_id=call.request_id,
-                tool_call_id=call.tool_call_id,
-                tool=call.tool,
-                raw_arguments=call.raw_arguments,
-            )
-        )
-        if answer is None:
-            return
-        unknown = str(answer.content).startswith("Unknown tool name")
-        verdict = answered(call, answer, frozenset() if unknown else frozenset({call.tool}))
-        write(
-            events.tool_end(
-                session_id,
-                call.call_id,
-                status=verdict.status,
-                arguments=jsonable(parse_arguments(call.raw_arguments)) if verdict.status == "ok" else None,
-                result=verdict.result,
-                error=verdict.error,
-            )
-        )
+                _write_call(lines, Call.of(part, request_id), found.get(part.tool_call_id))
 
 
 class _Followed:
@@ -162,6 +136,18 @@ class _Followed:
             return await self._manager.__aexit__(kind, error, traceback)
         finally:
             self._over(self._agent, self._run, error, time.perf_counter() - self._started)
+
+
+def _write_call(lines: RunLines, call: Call, answer: Any) -> None:
+    """A call, and what became of it where `answer` tells."""
+    lines.start(call)
+    if answer is None:
+        return
+    unknown = str(answer.content).startswith("Unknown tool name")
+    verdict = answered(call, answer, frozenset() if unknown else frozenset({call.tool}))
+    if verdict.status == "ok":
+        call.arguments = jsonable(parse_arguments(call.raw_arguments))
+    lines.end(call, verdict)
 
 
 def _session_of(history: Sequence[Any]) -> str:
