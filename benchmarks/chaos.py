@@ -16,15 +16,16 @@ import json
 import os
 import platform
 import random
+import re
 import signal
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 from pydantic_ai import Agent
 from pydantic_ai.messages import ModelMessage, ModelResponse, TextPart, ToolCallPart
@@ -40,7 +41,10 @@ TRACEMILL = [sys.executable, "-c", "from tracemill.cli.main import main; main()"
 INGEST = [*TRACEMILL, "ingest", "--watch", "--every", "0.5"]
 CALLS = 3
 WORKING_S = 0.02
-"""How long a tool of the recorded agents takes."""
+"""How long a tool of the recorded agents takes while they are killed: sixteen take all of two cores."""
+STEADY_S = 0.25
+"""The same without kills: still far more than sixteen people's agents do, and the cores have some rest."""
+ID = re.compile(rb'"id":"([^"]+)"')
 
 
 @dataclass
@@ -73,8 +77,8 @@ def main() -> int:
     words.add_argument("--seed", type=int, default=0)
     words.add_argument("--json", action="store_true", help="print the figures and write no file")
     wanted = words.parse_args()
-    killed = phase(wanted.processes, wanted.kills, 0.0, wanted.seed)
-    quiet = phase(wanted.processes, 0, wanted.minutes * 60, wanted.seed)
+    killed = phase(wanted.processes, wanted.kills, 0.0, wanted.seed, WORKING_S)
+    quiet = phase(wanted.processes, 0, wanted.minutes * 60, wanted.seed, STEADY_S)
     if wanted.json:
         print(json.dumps([asdict(killed), asdict(quiet)]))
     else:
@@ -86,8 +90,11 @@ def main() -> int:
     return 1 if bad else 0
 
 
-def phase(processes: int, kills: int, seconds: float, seed: int) -> Told:
-    """`processes` recording agents until `kills` were made and `seconds` are over, then the reckoning."""
+def phase(processes: int, kills: int, seconds: float, seed: int, working: float) -> Told:
+    """`processes` recording agents until `kills` were made and `seconds` are over, then the reckoning.
+
+    `working`: seconds that a tool of theirs takes.
+    """
     told = Told(processes)
     draw = random.Random(seed)
     with tempfile.TemporaryDirectory(prefix="tracemill-chaos-") as folder:
@@ -96,7 +103,7 @@ def phase(processes: int, kills: int, seconds: float, seed: int) -> Told:
         os.environ["TRACEMILL_HOME"] = str(home.root)
         subprocess.run([*TRACEMILL, "ingest"], check=True, capture_output=True)
         asker = _asker(home, Path(folder) / "asked.json", 1 if kills else processes)
-        children = [_child(home, notes) for _ in range(processes)]
+        children = [_child(home, notes, working) for _ in range(processes)]
         watcher = _watcher()
         started = time.monotonic()
         try:
@@ -105,7 +112,7 @@ def phase(processes: int, kills: int, seconds: float, seed: int) -> Told:
                 if told.kills < kills:
                     victim = draw.randrange(processes)
                     told.agent_failures += _kill(children[victim])
-                    children[victim] = _child(home, notes)
+                    children[victim] = _child(home, notes, working)
                     told.kills += 1
                     if draw.random() < 0.1:
                         watcher.kill()
@@ -127,14 +134,14 @@ def phase(processes: int, kills: int, seconds: float, seed: int) -> Told:
     return told
 
 
-def _child(home: Home, notes: Path) -> int:
+def _child(home: Home, notes: Path, working: float) -> int:
     """A forked process that records agents until it is killed; its id."""
     child = os.fork()
     if child:
         return child
     code = 1
     try:
-        asyncio.run(_record(home, notes / str(os.getpid())))
+        asyncio.run(_record(home, notes / str(os.getpid()), working))
     except BaseException as error:
         print(f"an agent failed: {error!r}", file=sys.stderr, flush=True)
     finally:
@@ -148,17 +155,15 @@ def _kill(child: int) -> int:
     return 0 if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL else 1
 
 
-async def _record(home: Home, note: Path) -> None:
+async def _record(home: Home, note: Path, working: float) -> None:
     handle = os.open(note, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    write = Spool.write
+    write = Spool._put_safely  # pyright: ignore[reportPrivateUsage]
 
-    def noted(self: Spool, event: Any) -> bool:
-        written = write(self, event)
-        if written:
-            os.write(handle, f"{event['id']}\n".encode())
-        return written
+    def noted(self: Spool, lines: Sequence[tuple[bytes, str | None]]) -> None:
+        write(self, lines)
+        os.write(handle, b"".join(ID.findall(line)[0] + b"\n" for line, _ in lines))
 
-    Spool.write = noted
+    Spool._put_safely = noted  # pyright: ignore[reportPrivateUsage]
 
     def answer(messages: list[ModelMessage], _: AgentInfo) -> ModelResponse:
         asked = sum(isinstance(message, ModelResponse) for message in messages)
@@ -172,7 +177,7 @@ async def _record(home: Home, note: Path) -> None:
     @agent.tool_plain
     async def read(path: str) -> str:
         """Read a file."""
-        await asyncio.sleep(WORKING_S)
+        await asyncio.sleep(working)
         return f"text of {path} " * 20
 
     while True:
@@ -251,8 +256,9 @@ def table(killed: Told, quiet: Told) -> str:
     machine = f"{os.cpu_count()} cores, {platform.system()} {platform.machine()}, Python {python}"
     return (
         "# Recording, killed at random moments\n\n"
-        f"{killed.processes} processes record agents, a tool call every {WORKING_S * 1000:.0f} ms each, "
-        "while `tracemill ingest --watch --every 0.5` runs.\n"
+        f"{killed.processes} processes record agents while `tracemill ingest --watch --every 0.5` runs:\n"
+        f"while they are killed, a tool call every {WORKING_S * 1000:.0f} ms each\n"
+        f"or as fast as the cores allow; without kills, a tool call every {STEADY_S * 1000:.0f} ms each.\n"
         "A kill of the ingester lengthens the time until a row can be seen, for it has to start anew.\n"
         "That time is the age of the newest row when somebody asks; without kills, of the newest row of the\n"
         "process that is seen last.\n"
