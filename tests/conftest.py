@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import hypothesis
@@ -21,6 +23,21 @@ hypothesis.settings.load_profile("untimed")
 pytest.register_assert_rewrite("witness")
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _new_warehouses_are_copies(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Spares hundreds of tests the making of the schema."""
+    if find_spec("duckdb") is None:  # the tracer is tested without the other rooms too
+        yield
+        return
+    from new_warehouse import copying
+
+    empty = tmp_path_factory.mktemp("warehouse") / "empty.duckdb"
+    with pytest.MonkeyPatch.context() as patch:
+        for user in ("ingest", "sweep"):
+            patch.setattr(f"tracemill.warehouse.{user}.migrate", copying(empty))
+        yield
 
 
 @pytest.fixture
