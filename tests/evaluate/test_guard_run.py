@@ -16,7 +16,7 @@ from tracemill.curate.chat.template import Chat
 from tracemill.evaluate import sandbox
 from tracemill.evaluate.errors import EvaluationError
 from tracemill.evaluate.generate import load_model
-from tracemill.evaluate.guard.items import guard_items, passages
+from tracemill.evaluate.guard.items import Size, guard_items, passages
 from tracemill.evaluate.guard.run import (
     GuardResult,
     GuardResults,
@@ -63,20 +63,6 @@ def test_a_model_that_calls_tools_has_none(scripted: Scripted, sayer: GuardResul
     assert {one.failure for one in calling.answers} == {"called-a-tool"}
     assert [one.right for one in tally_guard(calling)] == [0, 0, 0, None, None]
     assert not guard_verdict(sayer, calling).kept
-
-
-def test_a_model_is_as_good_as_itself(sayer: GuardResults) -> None:
-    verdict = guard_verdict(sayer, sayer)
-    assert verdict.kept
-    assert [one.change.estimate for one in verdict.changes] == [0.0] * 6
-
-
-def test_tallies(sayer: GuardResults) -> None:
-    tallies = {one.name: one for one in tally_guard(sayer)}
-    assert list(tallies) == ["direct answers", "reasoning", "code", "text in english", "text in python"]
-    assert [one.n for one in tallies.values()] == [24, 16, 8, 4, 4]
-    for one in tallies.values():
-        assert 0 <= one.share.low <= one.share.estimate <= one.share.high <= 1
 
 
 @pytest.mark.slow
@@ -164,24 +150,40 @@ def test_code_that_attacks_fails_and_the_evaluation_goes_on() -> None:
 # Verdicts, on results made up of real items.
 
 
-def results(right: Callable[[str, int], bool], loss: Callable[[str, int], float]) -> GuardResults:
+def results(
+    right: Callable[[str, int], bool], loss: Callable[[str, int], float], size: Size = "standard"
+) -> GuardResults:
     counts: dict[str, int] = {}
     answers: list[GuardResult] = []
-    for item in guard_items("standard"):
+    for item in guard_items(size):
         counts[item.category] = counts.get(item.category, -1) + 1
         answers.append(
             GuardResult(item, "", "" if right(item.category, counts[item.category]) else "wrong-answer")
         )
     texts = [
         TextResult(one.id, one.kind, one.digest, 90, loss(one.kind, int(one.id.split("-")[1])))
-        for one in passages("standard")
+        for one in passages(size)
     ]
-    return GuardResults("standard", answers, texts, [])
+    return GuardResults(size, answers, texts, [])
 
 
-def noisy(seed: int) -> GuardResults:
+def noisy(seed: int, size: Size = "standard") -> GuardResults:
     random = Random(seed)
-    return results(lambda _c, _n: random.random() < 0.6, lambda _k, _n: 2 + random.random())
+    return results(lambda _c, _n: random.random() < 0.6, lambda _k, _n: 2 + random.random(), size)
+
+
+def test_a_model_is_as_good_as_itself() -> None:
+    verdict = guard_verdict(noisy(1, "quick"), noisy(1, "quick"))
+    assert verdict.kept
+    assert [one.change.estimate for one in verdict.changes] == [0.0] * 6
+
+
+def test_tallies() -> None:
+    tallies = {one.name: one for one in tally_guard(noisy(1, "quick"))}
+    assert list(tallies) == ["direct answers", "reasoning", "code", "text in english", "text in python"]
+    assert [one.n for one in tallies.values()] == [24, 16, 8, 4, 4]
+    for one in tallies.values():
+        assert 0 <= one.share.low <= one.share.estimate <= one.share.high <= 1
 
 
 @pytest.mark.parametrize("category", ["direct answers", "reasoning", "code"])
@@ -265,9 +267,9 @@ def test_a_large_loss_is_told_from_chance() -> None:
     assert len(verdict.lost_items) == 32
 
 
-def test_only_equal_items_are_compared(sayer: GuardResults) -> None:
+def test_only_equal_items_are_compared() -> None:
     with pytest.raises(EvaluationError, match="different items of the guard"):
-        guard_verdict(sayer, noisy(1))
+        guard_verdict(noisy(1, "quick"), noisy(1))
     empty = GuardResults("quick", [], [], [])
     with pytest.raises(EvaluationError, match="no items to compare"):
         guard_verdict(empty, empty)
