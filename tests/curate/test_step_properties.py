@@ -48,24 +48,22 @@ def test_a_step_reads_features_that_exist(step: str) -> None:
 
 @pytest.mark.parametrize("step", RUNNABLE)
 @settings(suppress_health_check=[HealthCheck.too_slow], deadline=None, max_examples=25)
-@given(rows=frames())
-def test_kept_and_dropped_are_all_and_every_drop_has_its_reason(step: str, rows: pl.LazyFrame) -> None:
+@given(rows=frames(), shuffle=st.randoms(use_true_random=False))
+def test_all_are_kept_or_dropped_for_a_reason_in_whatever_order(
+    step: str, rows: pl.LazyFrame, shuffle: Any
+) -> None:
+    given = rows.collect()
     curated = run(rows, step)
     ids = [*curated.rows["conversation_id"], *curated.dropped["conversation_id"]]
-    assert sorted(ids) == sorted(rows.collect()["conversation_id"])
+    assert sorted(ids) == sorted(given["conversation_id"])
     assert set(curated.dropped["step"]) <= {step}
     assert curated.dropped.null_count().sum_horizontal().sum() == 0
 
-
-@pytest.mark.parametrize("step", RUNNABLE)
-@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None, max_examples=25)
-@given(rows=frames(), shuffle=st.randoms(use_true_random=False))
-def test_the_order_of_rows_does_not_matter(step: str, rows: pl.LazyFrame, shuffle: Any) -> None:
-    order = list(range(rows.collect().height))
+    order = list(range(given.height))
     shuffle.shuffle(order)
-    shuffled = rows.collect()[order].lazy()
-    assert kept(run(shuffled, step)) == kept(run(rows, step))
-    assert sorted(run(shuffled, step).dropped.rows()) == sorted(run(rows, step).dropped.rows())
+    shuffled = run(given[order].lazy(), step)
+    assert kept(shuffled) == kept(curated)
+    assert sorted(shuffled.dropped.rows()) == sorted(curated.dropped.rows())
 
 
 @pytest.mark.parametrize("step", [step for step in RUNNABLE if step not in CONTEXT_ONLY])
