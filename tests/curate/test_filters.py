@@ -319,6 +319,24 @@ def test_what_was_redacted_is_no_secret_but_another_beside_it_is() -> None:
     assert leftovers.secrets(Talk(two)) == ["password"]
 
 
+def test_a_secret_in_what_a_tool_says_of_itself_is_found() -> None:
+    key, owner = "sk-proj-" + "a1B2c3D4e5F6g7H8i9J0" * 2, "ada"
+    password = {"type": "string", "description": "The password.", "default": "hunter2x9"}
+    tools: list[Tool] = [
+        {**READ, "description": f"Read a file, such as with {key}."},
+        {**READ, "parameters": {"type": "object", "properties": {"password": password}}},
+        {**READ, "description": f"Mail {owner}@lovelace.dev or look into /home/{owner}/x."},
+        {**READ, "parameters": {"type": "object", "properties": {"password": {"type": "string"}}}},
+    ]
+    rows = [conversation(at, chat("p"), tools=[READ, tool]) for at, tool in enumerate(tools, 1)]
+    curated = run("secrets", *rows)
+    assert {name for name, _, _ in dropped(curated)} == {"c1", "c2"}
+    assert all(evidence.startswith("it holds ") for _, _, evidence in dropped(curated))
+    assert key not in str(dropped(curated)) and "hunter2x9" not in str(dropped(curated))
+    personal = dropped(run("secrets", *rows, options=SecretOptions(personal=True)))
+    assert {name for name, _, _ in personal} == {"c1", "c2", "c3"}
+
+
 # language
 
 GERMAN = "Bitte lies die Datei und erkläre mir ganz genau, was die Funktion darin eigentlich macht"

@@ -121,12 +121,15 @@ def markers(frame: pl.LazyFrame, options: MarkerOptions) -> Sieved:
 
 
 def secrets(frame: pl.LazyFrame, options: SecretOptions) -> Sieved:
-    """Keep conversations without secrets; the evidence names their kinds and nothing else."""
+    """Keep conversations without a secret in messages or tools; the evidence names kinds and nothing else."""
     spared = [] if options.personal else list(PERSONAL)
     kinds = pl.col("secrets").list.set_difference(pl.lit(spared, pl.List(pl.String))).list.sort()
     judged = frame.with_columns(
         _kinds=kinds,
         _reason=pl.lit("secret"),
-        _evidence=pl.format("it holds {}; `tracemill import` would redact that", kinds.list.join(", ")),
+        _evidence=pl.format(
+            "it holds {}, in its messages or tools; `tracemill import` would redact that",
+            kinds.list.join(", "),
+        ),
     )
     return sieve(judged, "secrets", (pl.col("_kinds").list.len() == 0).fill_null(value=True))

@@ -6,6 +6,7 @@ text counts, not this process's environment: the same conversations give the sam
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 from functools import lru_cache
@@ -21,16 +22,25 @@ PERSONAL = ("email", "user")
 
 
 def secrets(talk: Talk) -> list[str] | None:
-    """The kinds of secrets in messages and calls, each once and sorted; null where there are none."""
+    """The kinds of secrets in messages, calls and tools offered, each once, sorted; null where none are."""
     # A session of its own, for what looks like a password in one conversation may be a word in another.
     session = _redactor().session(f"{next(_numbers)}")
-    found: set[str] = set()
+    found = set(_in_tools(talk.tools_text))
     for message in talk.messages:
         clean = session.redact_message(message)
         if clean != message:
             # Nothing but the owner of a home folder is replaced without a placeholder.
             found.update(_kinds(clean) - _kinds(message) or {"user"})
     return sorted(found) or None
+
+
+# Few toolsets stand in very many conversations.
+@lru_cache(maxsize=1024)
+def _in_tools(text: str) -> frozenset[str]:
+    """The kinds of secrets in the JSON text of a toolset: names, descriptions and parameters."""
+    tools = json.loads(text)
+    clean, found = masked(tools)
+    return frozenset(found or ({"user"} if clean != tools else ()))
 
 
 def masked(value: Any) -> tuple[Any, set[str]]:
