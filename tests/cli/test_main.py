@@ -48,6 +48,13 @@ def test_nothing_heavy_is_imported_for_help() -> None:
     assert done.stdout.strip() == "[]"
 
 
+def test_options_stand_before_a_command_and_a_wrong_name_is_put_right(tracemill: Run) -> None:
+    ended = tracemill("-v", "dataset", "stats", "--help")
+    assert (ended.code, "Usage: tracemill dataset stats " in ended.out) == (0, True)
+    wrong = tracemill("shw", "latest")
+    assert (wrong.code, "Did you mean 'show'?" in wrong.err) == (2, True)
+
+
 def test_the_version(tracemill: Run) -> None:
     ended = tracemill("--version")
     assert (ended.code, ended.out) == (0, "0.1.0\n")

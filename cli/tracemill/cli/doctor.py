@@ -7,7 +7,6 @@ written. Nothing is downloaded and no recording is touched.
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 import platform
 import shutil
@@ -80,6 +79,8 @@ def examine(home: Home) -> Iterator[Check]:
 
 def packages() -> Check:
     """The versions of the libraries that do the work."""
+    import importlib.metadata
+
     found: list[str] = []
     missing: list[str] = []
     for name in PACKAGES:

@@ -11,8 +11,8 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Callable
-from importlib.metadata import version
+from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Annotated, Any
 
 import typer
@@ -95,6 +95,8 @@ PASSES_ON = {"record": {"allow_interspersed_args": False}}
 
 def _version(wanted: bool) -> None:
     if wanted:
+        from importlib.metadata import version  # it takes a fifth of the time until `--help` answers
+
         output.say(version("tracemill"))
         raise typer.Exit
 
@@ -119,7 +121,8 @@ def _options(
     )
 
 
-def _compose() -> typer.Typer:
+def _compose(alone: str | None = None) -> typer.Typer:
+    """All commands, or one of them `alone`."""
     made = typer.Typer(
         name="tracemill",
         no_args_is_help=True,
@@ -129,6 +132,8 @@ def _compose() -> typer.Typer:
     )
     made.callback()(_options)
     for name, function, heading, example in COMMANDS:
+        if alone not in (None, name):
+            continue
         if name in GROUPS:
             made.add_typer(GROUPS[name](), name=name, rich_help_panel=heading, epilog=f"Example: {example}")
             continue
@@ -144,13 +149,25 @@ def _compose() -> typer.Typer:
 app = _compose()
 
 
+def _named(words: Sequence[str]) -> str | None:
+    """The command that is asked for; None where there is none of that name."""
+    first = next((word for word in words if not word.startswith("-")), None)
+    return first if any(first == name for name, *_ in COMMANDS) else None
+
+
+@cache
+def _parser(alone: str | None) -> Callable[..., Any]:
+    """What reads the command line. Typer reads the signature of every command in it, so most are left out."""
+    return typer.main.get_command(_compose(alone) if alone else app)
+
+
 def main() -> None:
     """Run the command line of this process; leaves through SystemExit."""
     # What DuckDB and others write beside our own files is as private as these; `record` gives the program
     # it runs the mask we were given.
     given = os.umask(0o077)
     try:
-        app(prog_name="tracemill", obj=given)
+        _parser(_named(sys.argv[1:]))(prog_name="tracemill", obj=given)
     except TracemillError as error:
         output.error(str(error))
         sys.exit(1)
