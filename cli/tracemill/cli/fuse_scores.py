@@ -17,7 +17,7 @@ from tracemill.curate.chat.template import Chat
 from tracemill.curate.dataset import Dataset
 from tracemill.evaluate.comparison import Group, compare
 from tracemill.evaluate.evaluation import Suite, score_model
-from tracemill.evaluate.generate import generate
+from tracemill.evaluate.generate import called, generate
 from tracemill.evaluate.holdout import ItemResult
 from tracemill.evaluate.recall import score_once
 from tracemill.tracer.home import Home
@@ -88,9 +88,7 @@ def _measured(
     max_tokens: int,
     progress: ProgressCallback,
 ) -> Measured:
-    def telling(_what: str, done: int, total: int) -> None:
-        progress(f"scoring: {form.name}", done, total)
-
+    telling = called(progress, f"scoring: {form.name}")
     changes: list[Change] = []
     if suite is None:
         asked = "made-up prompts"

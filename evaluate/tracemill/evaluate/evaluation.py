@@ -15,14 +15,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from tracemill.curate.chat.proof import Row, prove
+from tracemill.curate.chat.proof import Row
 from tracemill.curate.chat.template import Chat
 from tracemill.curate.dataset import Dataset
 from tracemill.curate.splits import Split
 from tracemill.evaluate.comparison import compare
 from tracemill.evaluate.errors import EvaluationError
-from tracemill.evaluate.generate import Progress, load_model
-from tracemill.evaluate.holdout import ItemResult, accuracy, evaluate_items
+from tracemill.evaluate.generate import Progress, called, check_base, load_model
+from tracemill.evaluate.holdout import ItemResult, accuracy, evaluate_items, prove_rows
 from tracemill.evaluate.items import Item, items
 from tracemill.evaluate.plots import Curve
 from tracemill.evaluate.report import Report, turn_text
@@ -107,22 +107,9 @@ def score_model(
     `each` gets every new text as it is finished, with the id of its item. EvaluationError where the two do
     not belong together, ProofError where the template distorts a row.
     """
-    if adapter is not None and adapter.card["base_sha256"] != base.digest:
-        raise EvaluationError(
-            f"The adapter {adapter.path} was trained on another base ({adapter.card['base']}) "
-            f"than {base.path}; name that base, or train again."
-        )
-    rows = suite.rows()
+    check_base(base, adapter)
     chat = Chat.load(base.path, adapter.path if adapter else None)
-    for done, row in enumerate(rows, start=1):
-        prove(chat, row)
-        if progress:
-            progress("proving tokens", done, len(rows))
-
-    def generating(_what: str, done: int, total: int) -> None:
-        if progress:
-            progress("generating with the adapter" if adapter else "generating with the base", done, total)
-
+    prove_rows(chat, suite.rows(), progress)
     model = load_model(base.path, adapter.path if adapter else None)
     return evaluate_items(
         model,
@@ -130,7 +117,7 @@ def score_model(
         suite.items(),
         max_tokens=suite.max_tokens,
         batch_size=suite.batch_size,
-        progress=generating,
+        progress=called(progress, f"generating with the {'adapter' if adapter else 'base'}"),
         known=known,
         each=each,
         sampling=suite.sampling,

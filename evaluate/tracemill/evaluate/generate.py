@@ -15,12 +15,19 @@ from typing import Any
 
 from tracemill.curate.chat.template import Chat
 from tracemill.evaluate.errors import EvaluationError
+from tracemill.train.adapter import Adapter
+from tracemill.train.base import BaseModel
 
 Progress = Callable[[str, int, int], None]
 Sampler = Callable[[Any], Any]
 """Log probabilities of the next token, an MLX array of (1, vocabulary), to the token drawn."""
 TOGETHER = 2**15
 """Tokens of the prompts whose caches are kept in memory at once: 1.5 GB for SmolLM2-135M in float32."""
+
+
+def called(progress: Progress | None, what: str) -> Progress | None:
+    """`progress` with `what` in place of the name that a stage gives itself; None without one."""
+    return progress and (lambda _, done, total: progress(what, done, total))
 
 
 def load_model(base: Path, adapter: Path | None = None) -> Any:
@@ -43,6 +50,15 @@ def load_model(base: Path, adapter: Path | None = None) -> Any:
         ) from error
     model.eval()
     return model
+
+
+def check_base(base: BaseModel, adapter: Adapter | None) -> None:
+    """EvaluationError where `adapter` is of another base."""
+    if adapter is not None and adapter.card["base_sha256"] != base.digest:
+        raise EvaluationError(
+            f"The adapter {adapter.path} was trained on another base ({adapter.card['base']}) "
+            f"than {base.path}; name that base, or train again."
+        )
 
 
 def context_length(model: Any) -> int | None:

@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from tracemill.curate.chat.proof import Row
+from tracemill.curate.chat.proof import Row, prove
 from tracemill.curate.chat.template import Chat
 from tracemill.evaluate.errors import EvaluationError
-from tracemill.evaluate.generate import Progress, context_length, generate
+from tracemill.evaluate.generate import Progress, called, context_length, generate
 from tracemill.evaluate.items import Item, items
 from tracemill.evaluate.sampling import GREEDY, Sampling, item_seed, sampler
 from tracemill.evaluate.scoring import Score, score
@@ -152,6 +152,14 @@ def _share(results: Sequence[ItemResult], kind: str) -> float | None:
     return sum(values) / len(values) if values else None
 
 
+def prove_rows(chat: Chat, rows: Sequence[Row], progress: Progress | None) -> None:
+    """ProofError where the template of `chat` distorts one of `rows`."""
+    for done, row in enumerate(rows, start=1):
+        prove(chat, row)
+        if progress:
+            progress("proving tokens", done, len(rows))
+
+
 def check_rows(rows: Iterable[Row], chat: Chat) -> int:
     """How many turns of `rows` ask for a tool call; EvaluationError for a prompt longer than the context.
 
@@ -182,12 +190,9 @@ def call_judge(
 
     Direct answers guard what the model could do before, where there are ENOUGH of them.
     """
+    scoring = called(progress, "scoring a checkpoint")
 
     def judge(model: Any, chat: Chat) -> Judged:
-        def scoring(_what: str, done: int, total: int) -> None:
-            if progress:
-                progress("scoring a checkpoint", done, total)
-
         results = evaluate_rows(model, chat, rows, max_tokens=max_tokens, progress=scoring)
         share = accuracy(results)
         counts = Counter(result.item.kind for result in results)

@@ -16,7 +16,7 @@ from typing import cast
 from pydantic import TypeAdapter
 
 from tracemill.evaluate.evaluation import Suite, identity, is_recorded, of_other_counts, remember, score_model
-from tracemill.evaluate.generate import Progress
+from tracemill.evaluate.generate import Progress, called
 from tracemill.evaluate.holdout import ItemResult, scored
 from tracemill.evaluate.live import Limits, LiveTask, run_live
 from tracemill.evaluate.live_results import LiveResult
@@ -91,18 +91,13 @@ def live_once(
     known = _remembered(home, name, "details")
     if all(task.id in known for task in tasks):
         return [LIVE_RESULT.validate_json(known[task.id]) for task in tasks]
-
-    def running(_what: str, done: int, total: int) -> None:
-        if progress:
-            progress("live tasks with the adapter" if adapter else "live tasks with the base", done, total)
-
     results = run_live(
         tasks,
         base_path=base.path,
         adapter_path=adapter.path if adapter else None,
         home=home,
         limits=limits,
-        progress=running,
+        progress=called(progress, f"live tasks with the {'adapter' if adapter else 'base'}"),
     )
     record_evaluation(
         home,

@@ -20,11 +20,11 @@ from functools import partial
 from typing import Any
 
 from tracemill.curate.chat.codec import decode
-from tracemill.curate.chat.proof import Row, prove
+from tracemill.curate.chat.proof import Row
 from tracemill.curate.chat.template import Chat
 from tracemill.evaluate.errors import EvaluationError
-from tracemill.evaluate.generate import Progress, load_model
-from tracemill.evaluate.holdout import ItemResult, evaluate_items, scored
+from tracemill.evaluate.generate import Progress, called, load_model
+from tracemill.evaluate.holdout import ItemResult, evaluate_items, prove_rows, scored
 from tracemill.evaluate.items import Item, items
 from tracemill.evaluate.results import known_texts, streaming
 from tracemill.evaluate.sampling import Sampling, sampled
@@ -76,10 +76,7 @@ def draw(
     EvaluationError where a prompt is longer than the context, ProofError where the template distorts a row.
     """
     chat = Chat.load(base.path, adapter.path if adapter else None)
-    for done, row in enumerate(rows, start=1):
-        prove(chat, row)
-        if progress:
-            progress("proving tokens", done, len(rows))
+    prove_rows(chat, rows, progress)
     wanted = sampled(asked, sampling)
     name = _identity(asked, base, adapter, sampling, max_tokens)
     known = known_texts(home, name)
@@ -90,23 +87,13 @@ def draw(
         with streaming(home, name) as each:
             results = evaluate_items(
                 model, chat, wanted, max_tokens=max_tokens, batch_size=batch_size, known=known,
-                each=each, sampling=sampling, progress=_attempting(progress),
+                each=each, sampling=sampling, progress=called(progress, "attempting"),
             )  # fmt: skip
     of_task = [(task, number) for task in asked for number in range(1, sampling.samples + 1)]
     return [
         Attempt(task, number, result, result.score.failure)
         for (task, number), result in zip(of_task, results, strict=True)
     ]
-
-
-def _attempting(progress: Progress | None) -> Progress | None:
-    if progress is None:
-        return None
-
-    def told(_what: str, done: int, total: int) -> None:
-        progress("attempting", done, total)
-
-    return told
 
 
 def _identity(

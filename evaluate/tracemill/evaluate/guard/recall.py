@@ -16,8 +16,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from tracemill.curate.chat.template import Chat
-from tracemill.evaluate.errors import EvaluationError
-from tracemill.evaluate.generate import Progress, load_model
+from tracemill.evaluate.generate import Progress, check_base, load_model
 from tracemill.evaluate.guard.items import Size, guard_items, passages, suite_digest
 from tracemill.evaluate.guard.run import ANSWER_TOKENS, CODE_TOKENS, GuardResults, marked, run_guard, runnable
 from tracemill.evaluate.guard.text import TextResult
@@ -42,11 +41,7 @@ def guard_once(
 
     EvaluationError where the adapter is of another base.
     """
-    if adapter is not None and adapter.card["base_sha256"] != base.digest:
-        raise EvaluationError(
-            f"The adapter {adapter.path} was trained on another base ({adapter.card['base']}) "
-            f"than {base.path}; name that base, or train again."
-        )
+    check_base(base, adapter)
     name = guard_identity(size, base.digest, adapter.card["weights_sha256"] if adapter else None)
     if (known := remembered_guard(home, name, size, progress)) is not None:
         return known

@@ -15,7 +15,7 @@ from typing import Any
 
 from tracemill.curate.chat.template import Chat
 from tracemill.evaluate.errors import EvaluationError
-from tracemill.evaluate.generate import Progress, context_length, generate
+from tracemill.evaluate.generate import Progress, called, context_length, generate
 from tracemill.evaluate.guard.items import GuardItem, Size, guard_items, passages
 from tracemill.evaluate.guard.scoring import Failure, mark
 from tracemill.evaluate.guard.text import TextResult, mean_interval, read_texts
@@ -125,12 +125,9 @@ def guard_judge(
 
     `answers` is the share of all items together: of a category alone one item is too much to choose by.
     """
+    guarding = called(progress, "guarding general ability")
 
     def judge(model: Any) -> dict[str, float]:
-        def guarding(_what: str, done: int, total: int) -> None:
-            if progress:
-                progress("guarding general ability", done, total)
-
         results = run_guard(model, chat, size, guarding)
         texts = {tally.name: tally.share.estimate for tally in tally_guard(results) if tally.right is None}
         return {"answers": fmean(one.right for one in results.answers), **texts}
