@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from typing import TypeVar, cast
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from genai_prices import Usage as Tokens
 from genai_prices import calc_price
+
+if TYPE_CHECKING:
+    from pydantic_ai.messages import ModelResponse
 
 N = TypeVar("N", int, float)
 
@@ -47,11 +50,25 @@ def spent(usages: Iterable[Usage]) -> Spent:
     all_of_them = list(usages)
     return Spent(
         len(all_of_them),
-        _sum(one.input_tokens for one in all_of_them),
-        _sum(one.output_tokens for one in all_of_them),
-        _sum(one.dollars for one in all_of_them),
+        total(one.input_tokens for one in all_of_them),
+        total(one.output_tokens for one in all_of_them),
+        total(one.dollars for one in all_of_them),
         sum(one.cut for one in all_of_them),
     )
+
+
+def total(values: Iterable[N | None]) -> N | None:
+    """The sum of `values`, None where any of them is."""
+    known = list(values)
+    return None if None in known else cast(N, sum(one for one in known if one is not None))
+
+
+def cost(response: ModelResponse) -> float | None:
+    """What an answer through Pydantic AI cost in US dollars, None where its price is unknown."""
+    try:
+        return float(response.cost().total_price)
+    except (LookupError, ValueError, AssertionError):
+        return None
 
 
 def price(url: str, usage: Usage, cached: int = 0) -> Usage:
@@ -67,8 +84,3 @@ def price(url: str, usage: Usage, cached: int = 0) -> Usage:
         )
     except (LookupError, ValueError):
         return usage
-
-
-def _sum(values: Iterable[N | None]) -> N | None:
-    known = list(values)
-    return None if None in known else cast(N, sum(one for one in known if one is not None))

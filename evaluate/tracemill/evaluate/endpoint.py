@@ -19,12 +19,13 @@ from urllib.parse import urlsplit
 from openai import APIConnectionError, APIStatusError, APITimeoutError, AsyncOpenAI, DefaultAsyncHttpxClient
 from pydantic import ValidationError
 
+from tracemill.curate.chat.structured import openai_tools
 from tracemill.evaluate.costs import Usage, price
 from tracemill.evaluate.errors import EvaluationError
 from tracemill.evaluate.items import Item
 from tracemill.evaluate.remote import TRIES, Ask, Reply, Request, UnansweredError, completion, whole_reply
 from tracemill.evaluate.sampling import item_seed
-from tracemill.evaluate.wire_form import Completion, Models, Tokens, wire_messages, wire_tools
+from tracemill.evaluate.wire_form import Completion, Models, Tokens, wire_messages
 
 # Fewer digits make another model, as in claude-sonnet-4 and claude-sonnet-4-5.
 _DATED = re.compile(r"-(\d{3,8}|(\d{4}-)?\d\d-\d\d)")
@@ -127,7 +128,7 @@ async def _asked(
 ) -> Reply:
     body: dict[str, Any] = {"max_tokens": request.max_tokens, "temperature": request.sampling.temperature}
     if item.tools:
-        body["tools"] = wire_tools(item.tools)
+        body["tools"] = openai_tools(item.tools)
     if request.sampling.temperature:
         body["seed"] = item_seed(request.sampling.seed, item.id)
     messages: Any = wire_messages(item.messages)

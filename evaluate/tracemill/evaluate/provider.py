@@ -32,7 +32,7 @@ from pydantic_ai.models import Model, ModelRequestParameters, infer_model
 from pydantic_ai.settings import ModelSettings
 from pydantic_ai.tools import ToolDefinition
 
-from tracemill.evaluate.costs import Usage
+from tracemill.evaluate.costs import Usage, cost
 from tracemill.evaluate.errors import EvaluationError
 from tracemill.evaluate.items import Item
 from tracemill.evaluate.remote import TRIES, Ask, Reply, Request, UnansweredError, completion, whole_reply
@@ -181,17 +181,13 @@ def _tools(tools: Sequence[Tool], names: Mapping[str, str]) -> list[ToolDefiniti
 
 
 def _usage(provider: Provider, response: ModelResponse) -> Usage:
-    try:
-        dollars = float(response.cost().total_price)
-    except (LookupError, ValueError, AssertionError):
-        dollars = None
     name, found = response.model_name or provider.model, response.usage
     known = found.has_values()
     return Usage(
         name,
         found.input_tokens if known else None,
         found.output_tokens if known else None,
-        dollars if known else None,
+        cost(response) if known else None,
         cut=response.finish_reason == "length",
     )
 

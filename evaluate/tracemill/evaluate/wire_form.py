@@ -1,7 +1,7 @@
 """The chat completions API on the wire: what is sent, and what comes back.
 
-In: messages and tools of the neutral form. Out: the JSON that an OpenAI-compatible server takes, nothing
-added and nothing left out, and the shape of its answers.
+In: messages of the neutral form. Out: the JSON that an OpenAI-compatible server takes, nothing added and
+nothing left out, and the shape of its answers.
 """
 
 from __future__ import annotations
@@ -12,17 +12,12 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
-from tracemill.tracer.messages import Message, Tool
+from tracemill.tracer.messages import Message
 
 
 def wire_messages(messages: Sequence[Message]) -> list[dict[str, Any]]:
     """Neutral messages as the chat completions API takes them."""
     return [_wire_message(message) for message in messages]
-
-
-def wire_tools(tools: Sequence[Tool]) -> list[dict[str, Any]]:
-    """A toolset as the chat completions API takes it."""
-    return [{"type": "function", "function": dict(tool)} for tool in tools]
 
 
 def _wire_message(message: Message) -> dict[str, Any]:

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, Field
 
+from tracemill.evaluate.costs import cost, total
 from tracemill.evaluate.errors import EvaluationError
 from tracemill.evaluate.judge.kept import Answer, Choice
 from tracemill.evaluate.judge.pairs import Prompt
@@ -151,21 +152,13 @@ def _read(choice: Choice, reason: str, messages: Sequence[ModelMessage]) -> Answ
     from pydantic_ai.messages import ModelResponse
 
     answers = [one for one in messages if isinstance(one, ModelResponse)]
-    costs = [_cost(one) for one in answers]
     return Answer(
         choice,
         reason,
         sum(one.usage.input_tokens for one in answers),
         sum(one.usage.output_tokens for one in answers),
-        None if None in costs else sum(cost for cost in costs if cost is not None),
+        total(cost(one) for one in answers),
     )
-
-
-def _cost(answer: Any) -> float | None:
-    try:
-        return float(answer.cost().total_price)
-    except (LookupError, ValueError, AssertionError):
-        return None  # a model without a known price
 
 
 def _one_line(error: BaseException) -> str:

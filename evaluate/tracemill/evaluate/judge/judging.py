@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from tracemill.evaluate.costs import total
 from tracemill.evaluate.judge.agreement import cohen_kappa, krippendorff_alpha
 from tracemill.evaluate.judge.kept import Answer
 from tracemill.evaluate.judge.pairs import Pair, Prompt
@@ -23,7 +24,8 @@ BIASED = 0.1
 """How far from a half the share of "first" may be before it is warned of."""
 FEW_AGREE = 0.4
 """Agreement below which it is warned of: less than fair (Landis and Koch 1977, Biometrics 33:159)."""
-_VALUE: Mapping[Side, float] = {"a": 0.0, "tie": 0.5, "b": 1.0}
+VALUE: Mapping[Side, float] = {"a": 0.0, "tie": 0.5, "b": 1.0}
+"""What a ruling counts: the preference for B."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,7 @@ def judging(
     """What the answers of each judge (by the key of the prompt) come to; None where no item was judged."""
     judges = [_judge(name, pairs, answers, criterion) for name, answers in said.items()]
     by_judge: list[dict[str, Side]] = [{one.item: one.side for one in judge.rulings} for judge in judges]
-    values = {pair.id: [_VALUE[sides[pair.id]] for sides in by_judge if pair.id in sides] for pair in pairs}
+    values = {pair.id: [VALUE[sides[pair.id]] for sides in by_judge if pair.id in sides] for pair in pairs}
     judged = [pair for pair in pairs if values[pair.id]]
     if not judged:
         return None
@@ -131,7 +133,6 @@ def _judge(name: str, pairs: Sequence[Pair], answers: Mapping[str, Answer], crit
     same = sum(pair.same for pair in pairs)
     firsts = sum(answer.choice == "first" for answer in used)
     decided = firsts + sum(answer.choice == "second" for answer in used)
-    costs = [answer.cost for answer in used]
     sides = [one.side for one in rulings]
     return Judge(
         name,
@@ -145,7 +146,7 @@ def _judge(name: str, pairs: Sequence[Pair], answers: Mapping[str, Answer], crit
         len(pairs) - len(rulings),
         sum(answer.input_tokens for answer in used),
         sum(answer.output_tokens for answer in used),
-        None if None in costs else sum(cost for cost in costs if cost is not None),
+        total(answer.cost for answer in used),
     )
 
 

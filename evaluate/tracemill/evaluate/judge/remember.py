@@ -11,14 +11,12 @@ import hashlib
 from dataclasses import asdict
 from typing import Any
 
-from tracemill.evaluate.judge.judging import Judging
+from tracemill.evaluate.judge.judging import VALUE, Judging
 from tracemill.evaluate.judge.pairs import Pair
 from tracemill.evaluate.results import Header
 from tracemill.tracer.home import Home
 from tracemill.warehouse.lineage import Evaluation, EvaluationItem
 from tracemill.warehouse.store import record_evaluation
-
-_VALUE = {"a": 0.0, "tie": 0.5, "b": 1.0}
 
 
 def remember(home: Home, a: Header, b: Header, criterion: str, pairs: list[Pair], found: Judging) -> str:
@@ -40,7 +38,7 @@ def remember(home: Home, a: Header, b: Header, criterion: str, pairs: list[Pair]
             items=[
                 EvaluationItem(
                     item_id=pair.id,
-                    score=sum(_VALUE[side] for side in sides[pair.id].values()) / len(sides[pair.id]),
+                    score=sum(VALUE[side] for side in sides[pair.id].values()) / len(sides[pair.id]),
                     session_id=pair.session_id,
                     category=pair.category,
                     details={"judges": sides[pair.id]},
