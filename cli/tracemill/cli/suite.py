@@ -73,7 +73,7 @@ def show(
         {
             "id": item.id,
             "category": item.category,
-            "asked": next((one["content"] for one in reversed(item.messages) if one["role"] == "user"), ""),
+            "asked": item.asked,
             "expected": turn_text(item.expected),
             "tools": [tool["name"] for tool in item.tools],
             "source": item.source,

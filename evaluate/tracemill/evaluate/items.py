@@ -70,6 +70,11 @@ class Item:
     source: str = ""
 
     @property
+    def asked(self) -> str:
+        """What the user said last, "" where the user said nothing."""
+        return next((one["content"] for one in reversed(self.messages) if one["role"] == "user"), "")
+
+    @property
     def digest(self) -> str:
         """SHA-256 of what is asked and what is right: items of equal digest can be compared."""
         parts = {"messages": self.messages, "tools": self.tools, "kind": self.kind}

@@ -15,7 +15,7 @@ from typing import Any
 from tracemill.curate.card.markdown import prose, table
 from tracemill.evaluate.errors import EvaluationError
 from tracemill.evaluate.journal import Experiment
-from tracemill.evaluate.pages import write_page
+from tracemill.evaluate.whole_file import write_whole
 from tracemill.tracer.home import Home
 from tracemill.tracer.plain import plain
 
@@ -119,7 +119,7 @@ def html(home: Home, experiments: Sequence[Experiment]) -> str:
 def write(path: Path, text: str) -> None:
     """Write a page for the user alone, whole or not at all; EvaluationError where it cannot be."""
     try:
-        write_page(path, text)
+        write_whole(path, text)
     except OSError as error:
         raise EvaluationError(
             f"Cannot write the journal {path}: {error.strerror}; name another path."

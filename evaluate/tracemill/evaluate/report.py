@@ -23,7 +23,6 @@ from tracemill.evaluate.errors import EvaluationError
 from tracemill.evaluate.guard.verdict import GuardComparison
 from tracemill.evaluate.holdout import ItemResult
 from tracemill.evaluate.live_results import LiveComparison
-from tracemill.evaluate.pages import write_page
 from tracemill.evaluate.plots import (
     Curve,
     accuracy_plot,
@@ -36,6 +35,7 @@ from tracemill.evaluate.plots import (
 )
 from tracemill.evaluate.report_items import cut, sections, turn_text
 from tracemill.evaluate.verdict import p_value, points
+from tracemill.evaluate.whole_file import write_whole
 
 
 @dataclass(frozen=True)
@@ -75,10 +75,10 @@ def write_report(path: Path, report: Report) -> Path:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        write_page(
+        write_whole(
             path.with_suffix(".json"), json.dumps(as_plain(report), ensure_ascii=False, indent=1) + "\n"
         )
-        write_page(path, render_html(report))
+        write_whole(path, render_html(report))
     except OSError as error:
         raise EvaluationError(
             f"Cannot write the report {path}: {error.strerror}; name another path."

@@ -10,7 +10,6 @@ from __future__ import annotations
 import errno
 import json
 import os
-import tempfile
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -24,6 +23,7 @@ from tracemill.evaluate.errors import EvaluationError
 from tracemill.evaluate.items import Item, Kind
 from tracemill.evaluate.sampling import GREEDY, Sampling
 from tracemill.evaluate.scoring import Score
+from tracemill.evaluate.whole_file import write_whole
 from tracemill.tracer.home import Home
 
 VERSION = 1
@@ -93,7 +93,6 @@ def folder(home: Home) -> Path:
 
 def stored_item(item: Item, text: str, score: Score, expected: str, usage: Usage | None = None) -> StoredItem:
     """What a result file keeps of an item."""
-    asked = next((one["content"] for one in reversed(item.messages) if one["role"] == "user"), "")
     return StoredItem(
         item.id,
         item.session_id,
@@ -101,7 +100,7 @@ def stored_item(item: Item, text: str, score: Score, expected: str, usage: Usage
         item.kind,
         item.source,
         item.digest,
-        _whole(asked),
+        _whole(item.asked),
         _whole(expected),
         _whole(text),
         score,
@@ -199,19 +198,11 @@ def write_results(home: Home, header: Header, items: Sequence[StoredItem]) -> Pa
     """Write the result file, whole or not at all, for the user alone, and drop what was streamed."""
     home.ensure(folder(home))
     path = _file(home, header.evaluation)
-    handle, draft = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    first = json.dumps({"version": VERSION, **asdict(header)})
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(json.dumps({"version": VERSION, **asdict(header)}) + "\n")
-            file.writelines(json.dumps(asdict(item)) + "\n" for item in items)
-        Path(draft).replace(path)
-    except BaseException as error:
-        Path(draft).unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            raise EvaluationError(
-                f"Cannot write {path}: {error.strerror}; make room, run it again."
-            ) from error
-        raise
+        write_whole(path, "\n".join([first, *(json.dumps(asdict(item)) for item in items), ""]))
+    except OSError as error:
+        raise EvaluationError(f"Cannot write {path}: {error.strerror}; make room, run it again.") from error
     _part(home, header.evaluation).unlink(missing_ok=True)
     return path
 

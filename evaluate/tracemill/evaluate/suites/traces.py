@@ -8,8 +8,6 @@ may have learned it.
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +17,7 @@ from tracemill.curate.chat.codec import calls_of
 from tracemill.curate.chat.proof import Row
 from tracemill.evaluate.errors import EvaluationError
 from tracemill.evaluate.items import Item, items
+from tracemill.evaluate.whole_file import write_whole
 from tracemill.tracer.home import Home
 from tracemill.warehouse.read import query
 
@@ -58,16 +57,10 @@ def write_suite(path: Path, drawn: Drawn) -> None:
     """Write the items to the .jsonl file `path`, whole or not at all, for the user alone."""
     if path.suffix != ".jsonl":
         raise EvaluationError(f"Name a .jsonl file, not {path}: a suite of sessions has an item a line.")
-    draft = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, draft = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.writelines(json.dumps(item, ensure_ascii=True) + "\n" for item in drawn.items)
-        Path(draft).replace(path)
+        write_whole(path, "".join(json.dumps(item, ensure_ascii=True) + "\n" for item in drawn.items))
     except OSError as error:
-        if draft:
-            Path(draft).unlink(missing_ok=True)
         raise EvaluationError(f"Cannot write {path}: {error.strerror}; name another file.") from error
 
 

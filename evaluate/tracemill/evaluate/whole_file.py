@@ -1,4 +1,4 @@
-"""Pages on disk: a report, a journal. In: a path and its text. Out: the file, whole or not at all."""
+"""Files of text: a report, results, a suite. In: a path, a text. Out: the file, whole or not at all."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 
 
-def write_page(path: Path, text: str) -> None:
+def write_whole(path: Path, text: str) -> None:
     """Appear whole or not at all, for the user alone; a lone surrogate, unknown to UTF-8, becomes `?`."""
     handle, draft = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
