@@ -213,10 +213,8 @@ def _stage(connection: duckdb.DuckDBPyConnection) -> None:
     connection.execute("CREATE OR REPLACE TEMP TABLE lines (file VARCHAR, start BIGINT, text VARCHAR)")
     connection.execute("CREATE OR REPLACE TEMP TABLE required (kind VARCHAR, fields VARCHAR[], key VARCHAR)")
     wanted = {**events.FIELDS, **lineage.FIELDS}
-    connection.executemany(
-        "INSERT INTO required VALUES (?, ?, ?)",
-        [(kind, sorted(wanted[kind]), key) for kind, key in _KEYS.items()],
-    )
+    with connection.appender("required") as appender:
+        appender.append_rows((kind, sorted(wanted[kind]), key) for kind, key in _KEYS.items())
 
 
 def _ingest_batch(
