@@ -39,6 +39,11 @@ READ: Tool = {
     "description": "Read a file.",
     "parameters": {"type": "object", "properties": {"path": {"type": "string"}}, "required": ["path"]},
 }
+GREEK = (
+    "alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "iota", "kappa", "lambda", "mu", "nu",
+    "omicron",
+)  # fmt: skip
+"""Words that are like no other, for prompts that are no copies."""
 
 
 def user(content: str) -> Message:

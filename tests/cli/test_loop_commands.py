@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from command_line import Run
-from conversations import chat, record
+from conversations import GREEK, chat, record
 from tiny import tiny_model
 from tracemill.evaluate.guard.recall import guard_once, remember_guard
 from tracemill.evaluate.results import headers
@@ -21,20 +21,7 @@ from tracemill.train.base import resolve
 from tracemill.train.promotion import history
 from tracemill.warehouse.read import query
 
-WORDS = [
-    "alpha",
-    "beta",
-    "gamma",
-    "delta",
-    "epsilon",
-    "zeta",
-    "eta",
-    "theta",
-    "iota",
-    "kappa",
-    "lambda",
-    "mu",
-]
+WORDS = GREEK[:12]
 
 
 @pytest.fixture

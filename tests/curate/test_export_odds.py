@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from conversations import READ, assistant, call, chat, record, user
+from conversations import GREEK, READ, assistant, call, chat, record, user
 from tracemill.curate import gather as gather_module
 from tracemill.curate.dataset import Dataset
 from tracemill.curate.errors import ExportError
@@ -174,23 +174,7 @@ seed = 2
 
 
 def test_every_step_and_every_option_at_once(home: Home, tmp_path: Path) -> None:
-    words = [
-        "alpha",
-        "beta",
-        "gamma",
-        "delta",
-        "epsilon",
-        "zeta",
-        "eta",
-        "theta",
-        "iota",
-        "kappa",
-        "lambda",
-        "mu",
-        "nu",
-        "omicron",
-    ]
-    for number, word in enumerate(words):
+    for number, word in enumerate(GREEK):
         said = [
             user(f"Please open the file about {word} and explain it"),
             assistant("", call({"path": f"{word}.py"})),
@@ -199,9 +183,9 @@ def test_every_step_and_every_option_at_once(home: Home, tmp_path: Path) -> None
     ingest(home)
     write(
         tmp_path / "set" / "a.jsonl",
-        *(talk(f"What does the word {word} mean in Greek?", outcome="good") for word in words),
+        *(talk(f"What does the word {word} mean in Greek?", outcome="good") for word in GREEK),
     )
-    write(tmp_path / "general.jsonl", *(talk(f"A general question about {word}, please") for word in words))
+    write(tmp_path / "general.jsonl", *(talk(f"A general question about {word}, please") for word in GREEK))
     old = write(tmp_path / "old" / "old.jsonl", talk("What does the word alpha mean in Greek?"))
     suite = tmp_path / "suite.txt"
     suite.write_text("What does the word beta mean in Greek?\n")
@@ -231,7 +215,7 @@ def test_every_step_and_every_option_at_once(home: Home, tmp_path: Path) -> None
     assert manifest is not None
     rows = rows_of(dataset.folder, manifest)
     kept, dropped = set(rows["conversation_id"]), set(reasons(dataset))
-    assert len(kept | dropped) == 3 * len(words)
+    assert len(kept | dropped) == 3 * len(GREEK)
     assert not kept & dropped
     assert {reasons(dataset)[name] for name in ("set/a:1", "set/a:2")} <= {
         "learned before",

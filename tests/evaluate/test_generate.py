@@ -8,28 +8,12 @@ from typing import Any
 
 import pytest
 
-from tiny import tiny_model
 from tracemill.curate.chat.proof import Row
 from tracemill.curate.chat.template import Chat
 from tracemill.evaluate.errors import EvaluationError
 from tracemill.evaluate.generate import generate, load_model
 from tracemill.evaluate.holdout import accuracy, evaluate_rows
 from tracemill.train.errors import TrainError
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_model(tmp_path_factory.mktemp("evaluate") / "tiny")
-
-
-@pytest.fixture(scope="module")
-def model(folder: Path) -> Any:
-    return load_model(folder)
-
-
-@pytest.fixture(scope="module")
-def chat(folder: Path) -> Chat:
-    return Chat.load(folder)
 
 
 def one_by_one(model: Any, chat: Chat, prompt: Sequence[int], max_tokens: int) -> str:

@@ -49,7 +49,7 @@ OWN = 'name = "own"\n[steps.outcome]\n'
 def dataset(name: str = DATASET, **changes: Any) -> Dataset:
     text = find_recipe("default").text
     made = Dataset(
-        name, f"/home/me/datasets/{name}", "ab" * 32, {"text": text, "where": find_recipe("default").where},
+        name, f"/project/datasets/{name}", "ab" * 32, {"text": text, "where": find_recipe("default").where},
         [DatasetRow("r1", "train", "s1")], base="smollm2", seed=find_recipe("default").split.seed,
         counts={"splits": {"train": 40, "valid": 5, "test": 6}},
     )  # fmt: skip
@@ -59,7 +59,7 @@ def dataset(name: str = DATASET, **changes: Any) -> Dataset:
 def training(name: str = ADAPTER, data: str = DATASET, **asked: Any) -> Training:
     settings = choose(40, {"seed": 3} | asked)[0]
     return Training(
-        name, "smollm2-135m", f"/home/me/adapters/{name}", [], data, 3, "f" * 64, settings.asdict(),
+        name, "smollm2-135m", f"/project/adapters/{name}", [], data, 3, "f" * 64, settings.asdict(),
         details={"judge": "exact tool calls on valid, 128 tokens, code 0", "dataset_sha256": "cd" * 32},
     )  # fmt: skip
 
@@ -298,7 +298,7 @@ def test_sampled_evaluations_and_suites_in_files_are_asked_again_as_they_were(
     home: Home, tmp_path: Path
 ) -> None:
     drawn = "5 samples at temperature 0.7, seed 1"
-    mine, base = str(tmp_path / "my suite.jsonl"), "/home/zelda/models/tiny"
+    mine, base = str(tmp_path / "my suite.jsonl"), "/project/models/tiny"
     some = [
         evaluation(name * 16, 1, 2, base="m", suite=suite, dataset_id=data)
         for name, suite, data in (

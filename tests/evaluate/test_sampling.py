@@ -3,34 +3,16 @@
 from __future__ import annotations
 
 from itertools import combinations
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tiny import tiny_model
 from tracemill.curate.chat.template import Chat
-from tracemill.evaluate.generate import load_model
 from tracemill.evaluate.holdout import ItemResult, evaluate_items, scored
 from tracemill.evaluate.items import Item
 from tracemill.evaluate.sampling import GREEDY, Sampling, item_seed, passes, sampled, sampler
 
 HOT = Sampling(3, 1.5, seed=7)
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_model(tmp_path_factory.mktemp("sampling") / "tiny")
-
-
-@pytest.fixture(scope="module")
-def model(folder: Path) -> Any:
-    return load_model(folder)
-
-
-@pytest.fixture(scope="module")
-def chat(folder: Path) -> Chat:
-    return Chat.load(folder)
 
 
 def ask(name: str, question: str, session: str = "") -> Item:

@@ -22,7 +22,8 @@ from tracemill.tracer.messages import spelled
 from tracemill.tracer.named_secrets import CONTEXT_HINTS
 from tracemill.tracer.secret_patterns import RULES, long_runs, tokens
 
-ENVIRONMENT = {"A_TOKEN": "hunter2x-9", "HOME": "/home/ada"}
+OWNER = "ada"
+ENVIRONMENT = {"A_TOKEN": "hunter2x-9", "HOME": f"/home/{OWNER}"}
 LOOK = Detector(ENVIRONMENT).look
 # What stands around secrets, so that many of the texts hold one.
 PIECES = st.sampled_from(

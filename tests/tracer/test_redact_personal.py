@@ -9,13 +9,14 @@ import pytest
 
 from tracemill.tracer import Redactor
 
+OWNER = "ada"
 # Put together here, so that nobody's address stands in this repository.
 ADA, BOB = "ada.l" + "@lovelace.org", "b.smith+x" + "@mail.corp.co.uk"
 
 
 @pytest.fixture
 def redactor() -> Redactor:
-    return Redactor({"HOME": "/home/ada"})
+    return Redactor({"HOME": f"/home/{OWNER}"})
 
 
 @pytest.mark.parametrize(
