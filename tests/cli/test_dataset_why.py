@@ -32,9 +32,8 @@ where = "session_id <> 'hidden'"
 """
 
 
-@pytest.fixture
-def mined(home: Home, tmp_path: Path) -> Home:
-    """Sessions that went every way, and the data set `mine` made of them."""
+def made_in(home: Home, folder: Path) -> Home:
+    """Sessions that went every way, and the data set `mine` made of them by the recipe `mine.toml` there."""
     said = [*chat("Read it"), user("Again"), *chat("And that")[1:]]
     said[1] = {**said[1], "content": "Let me check that."}
     record(home, "fine", said, task="t", at=1e9)
@@ -55,9 +54,27 @@ def mined(home: Home, tmp_path: Path) -> Home:
     record(home, "bad", chat("Read it badly"), outcome="bad")
     record(home, "hidden", chat("Not to be seen"))
     ingest(home)
-    (tmp_path / "mine.toml").write_text(RECIPE)
-    export(home, recipe=tmp_path / "mine.toml", name="mine")
+    (folder / "mine.toml").write_text(RECIPE)
+    export(home, recipe=folder / "mine.toml", name="mine")
     return home
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Home:
+    folder = tmp_path_factory.mktemp("why")
+    return made_in(Home(folder / "home"), folder)
+
+
+@pytest.fixture
+def mined(shared: Home, monkeypatch: pytest.MonkeyPatch) -> Home:
+    """The home that many tests here ask; one that changes what is in it makes its `own`."""
+    monkeypatch.setenv("TRACEMILL_HOME", str(shared.root))
+    return shared
+
+
+@pytest.fixture
+def own(home: Home, tmp_path: Path) -> Home:
+    return made_in(home, tmp_path)
 
 
 def asked(tracemill: Run, name: str, *words: str) -> Any:
@@ -135,22 +152,22 @@ def test_turns_out_of_the_loss_and_splits_say_why(mined: Home, tracemill: Run) -
     assert sum("was decisive, of the same task" in one for one in told) == 1
 
 
-def test_what_no_step_saw_says_which_condition_left_it_out(mined: Home, tracemill: Run) -> None:
+def test_what_no_step_saw_says_which_condition_left_it_out(own: Home, tracemill: Run) -> None:
     (way,) = asked(tracemill, "hidden")["ways"]
     assert way["verdict"] == "not read"
     assert way["unread"] == "the source warehouse reads only conversations where session_id <> 'hidden'"
-    record(mined, "later", chat("Recorded later"))
+    record(own, "later", chat("Recorded later"))
     assert "export again to take it in" in asked(tracemill, "later")["ways"][0]["unread"]
-    record(mined, "bare", chat("No tools"), tools=())
+    record(own, "bare", chat("No tools"), tools=())
     ended = tracemill("dataset", "why", "bare", "mine")
     assert "No step saw it: " in ended.out
 
 
-def test_an_adapter_that_saw_it_is_named(mined: Home, tracemill: Run) -> None:
-    training = lineage.Training("adapter-1", "tiny", str(mined.adapters / "adapter-1"), [], dataset_id="mine")
-    record_training(mined, training)
+def test_an_adapter_that_saw_it_is_named(own: Home, tracemill: Run) -> None:
+    training = lineage.Training("adapter-1", "tiny", str(own.adapters / "adapter-1"), [], dataset_id="mine")
+    record_training(own, training)
     row = next(
-        json.loads(line)["id"] for line in (mined.datasets / "mine" / "train.jsonl").read_text().splitlines()
+        json.loads(line)["id"] for line in (own.datasets / "mine" / "train.jsonl").read_text().splitlines()
     )
     (way,) = asked(tracemill, row)["ways"]
     assert [(made["kind"], made["id"]) for made in way["made"]] == [
@@ -176,12 +193,12 @@ def test_an_id_that_nobody_knows(name: str, said: str, mined: Home, tracemill: R
 
 
 def test_lists_beside_the_manifest_are_scanned(
-    mined: Home, tmp_path: Path, tracemill: Run, monkeypatch: pytest.MonkeyPatch
+    own: Home, tmp_path: Path, tracemill: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = asked(tracemill, "fine")
     monkeypatch.setattr("tracemill.curate.manifest.LISTED", 0)
-    export(mined, recipe=tmp_path / "mine.toml", name="mine")
-    assert (mined.datasets / "mine" / "dropped.parquet").exists()
+    export(own, recipe=tmp_path / "mine.toml", name="mine")
+    assert (own.datasets / "mine" / "dropped.parquet").exists()
     assert asked(tracemill, "fine") == whole
     assert asked(tracemill, "bad")["ways"][0]["dropped"]["step"] == "outcome"
 
@@ -209,7 +226,7 @@ def test_a_data_set_made_by_hand_tells_what_there_is(home: Home, tmp_path: Path,
     assert "line 1 (train)" in ended.out and "The data set has no manifest" in ended.out
 
 
-def test_a_data_set_made_of_others_tells_which(mined: Home, tmp_path: Path, tracemill: Run) -> None:
+def test_a_data_set_made_of_others_tells_which(own: Home, tmp_path: Path, tracemill: Run) -> None:
     merged = str(tmp_path / "merged")
     (tmp_path / "hand").mkdir()
     hand = [{"messages": [user(f"By hand {n}"), assistant("b")]} for n in (1, 1, 2)]
