@@ -32,7 +32,9 @@ def test_list_show_and_check(
     assert "holdout" in capsys.readouterr().out
     assert run(monkeypatch, "list", "--json") == 0
     told = {one["name"]: one for one in json.loads(capsys.readouterr().out)}
-    assert list(told) == ["holdout", "guard", "bfcl", "live", "FILE.toml, FILE.jsonl"]
+    assert list(told) == [
+        "holdout", "guard", "bfcl", "bfcl-steps", "bfcl-steps-long", "live", "FILE.toml, FILE.jsonl"
+    ]  # fmt: skip
     told_of_live = told["live"]["source"]
     assert told["guard"]["sizes"]["quick"] == 48 and told["holdout"]["sizes"]["full"] is None
     assert run(monkeypatch, "show", "guard", "--json") == 0

@@ -180,7 +180,7 @@ def test_lines_of_json_are_a_suite_too(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("which", "told"),
     [
-        ("bfc", "did you mean 'bfcl'.*name holdout, bfcl, guard, or a"),
+        ("bfc", "did you mean 'bfcl'.*name holdout, bfcl, bfcl-steps, bfcl-steps-long, guard, or a"),
         ("live", "`tracemill demo`, which runs them"),
         ("holdout", "name one with --dataset"),
         ("missing.toml", "No such file"),

@@ -41,8 +41,8 @@ def evaluate(
     suite: Annotated[
         str,
         typer.Option(
-            help="holdout (of --dataset), bfcl, guard (general ability), or a .toml or .jsonl file; "
-            "see `tracemill suite`."
+            help="holdout (of --dataset), bfcl, bfcl-steps, guard (general ability), or a .toml or .jsonl "
+            "file; see `tracemill suite`."
         ),
     ] = "holdout",
     size: Annotated[
@@ -148,6 +148,8 @@ def evaluate(
     told = f"{len(asked) // samples} items of {sessions} sessions"
     told += f", {samples} samples each" * (samples > 1)
     output.hint(f"{plan.name}: {told}. {foreseen(sessions)}")
+    if plan.asked and plan.asked.note:
+        output.hint(plan.asked.note)
     if remote:
         ask(home, plan, (endpoint, model, key_variable), timeout, concurrency, fresh, as_json)
     elif tuned is None:
@@ -189,7 +191,8 @@ def _plan(
     from tracemill.evaluate.suites import load_suite
 
     if which != "holdout":
-        found = load_suite(which, size or "standard")
+        with output.progress() as progress:
+            found = load_suite(which, size or "standard", progress=progress)
         return Suite(None, split, max_tokens, batch_size, found, sampling)
     data = load(dataset) if dataset else None
     found = load_suite(which, size or "full", data, split)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tracemill.evaluate.suites import ItemSuite, Size
 
 Which = Annotated[
-    str, typer.Argument(metavar="SUITE", help="holdout, guard, bfcl, or a .toml or .jsonl file.")
+    str, typer.Argument(metavar="SUITE", help="holdout, guard, bfcl, bfcl-steps, or a .toml or .jsonl file.")
 ]
 SizeOption = Annotated[
     Literal["quick", "standard", "full"], typer.Option(help="At most 48 items, 240, or all there are.")
@@ -81,18 +81,21 @@ def show(
         }
         for item in found.items
     ]
-    _show_items(found.name, found.size, found.digest, shown, as_json)
+    _show_items(found.name, found.size, found.digest, shown, as_json, found.note)
 
 
 def _show_items(
-    name: str, size: Size, digest: str, shown: Sequence[Mapping[str, object]], as_json: bool
+    name: str, size: Size, digest: str, shown: Sequence[Mapping[str, object]], as_json: bool, note: str = ""
 ) -> None:
     if as_json:
-        output.emit_json({"suite": name, "size": size, "hash": digest, "items": shown})
+        told = {"note": note} if note else {}
+        output.emit_json({"suite": name, "size": size, "hash": digest, **told, "items": shown})
         return
     columns = ("id", "category", "asked", "expected", "hash")
     rows = [[_short(str(one[column])) for column in columns[:-1]] + [str(one["hash"])[:8]] for one in shown]
     output.table(columns, rows)
+    if note:
+        output.hint(note)
 
 
 def _guard(size: Size) -> list[dict[str, object]]:
@@ -162,6 +165,8 @@ def check(
     counts = Counter(item.category or "no category" for item in found.items)
     output.table(("category", "items"), counts.items())
     output.say(foreseen(sessions))
+    if found.note:
+        output.hint(found.note)
 
 
 def _check_guard(as_json: bool) -> None:
@@ -234,7 +239,8 @@ def _load(
     from tracemill.curate.dataset import load
     from tracemill.evaluate.suites import load_suite
 
-    return load_suite(which, size, load(dataset) if dataset else None, split)
+    with output.progress() as progress:
+        return load_suite(which, size, load(dataset) if dataset else None, split, progress)
 
 
 def _size(sizes: Mapping[Size, int | None], size: Size) -> object:

@@ -72,6 +72,8 @@ def _pairs(result: ItemResult) -> Iterator[tuple[str, str]]:
         yield from ((name, UNREAD) for name in due or [NONE_DUE])
         return
     got = [call.name for call in decoded.calls]
+    if result.score.exact:
+        due = got  # One of the alternatives may be what was called.
     if not due and not got:
         yield NONE_DUE, NO_CALL
         return

@@ -55,7 +55,8 @@ class Item:
     """A prompt, and what is right: tool calls (`call`), any words without one (`direct`), or an `answer`.
 
     session_id: what items that are not independent have in common; expected: a right turn, to be shown;
-    calls, answer: what is scored; source: where the item comes from.
+    calls, answer: what is scored; alternatives: other calls that would be as right; source: where the item
+    comes from.
     """
 
     id: str
@@ -68,6 +69,7 @@ class Item:
     calls: Sequence[WantedCall] = ()
     answer: Answer | None = None
     source: str = ""
+    alternatives: Sequence[Sequence[WantedCall]] = ()
 
     @property
     def asked(self) -> str:
@@ -77,12 +79,15 @@ class Item:
     @property
     def digest(self) -> str:
         """SHA-256 of what is asked and what is right: items of equal digest can be compared."""
-        parts = {"messages": self.messages, "tools": self.tools, "kind": self.kind}
+        parts: dict[str, Any] = {"messages": self.messages, "tools": self.tools, "kind": self.kind}
         wanted = [asdict(call) for call in self.calls]
         answer = asdict(self.answer) if self.answer else None
         if answer and answer["scorer"]:
             answer["scorer"] = _scorer_digest(answer["scorer"])
-        text = json.dumps({**parts, "calls": wanted, "answer": answer}, sort_keys=True)
+        parts |= {"calls": wanted, "answer": answer}
+        if self.alternatives:
+            parts["alternatives"] = [[asdict(call) for call in calls] for calls in self.alternatives]
+        text = json.dumps(parts, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Literal, get_args
 
 from tracemill.curate.chat.codec import Call, Decoded, decode
@@ -74,7 +74,12 @@ def score(item: Item, text: str) -> Score:
     """Score the completion `text` of `item`; never raises on what a model wrote."""
     decoded = decode(text)
     if item.kind == "call":
-        return _score_calls(item, decoded, text)
+        found = [
+            _score_calls(replace(item, calls=calls), decoded, text)
+            for calls in (item.calls, *item.alternatives)
+        ]
+        # Of equals the first: what is wrong is told of the calls that are shown as expected.
+        return max(found, key=lambda one: (one.right, one.lenient))
     value, failure = _score_words(item, decoded, text)
     lenient = not failure or _lenient_words(item, text)
     return Score(

