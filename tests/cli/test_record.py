@@ -16,8 +16,9 @@ from typing import Any
 import pydantic_ai
 import pytest
 
-from command_line import Run
+from command_line import Ended, Run
 from tracemill.cli import record as record_command
+from tracemill.cli.main import main
 from tracemill.tracer.home import Home
 from tracemill.tracer.recording import Summary
 from tracemill.warehouse.ingest import ingest
@@ -47,6 +48,21 @@ def record(*words: str, **options: Any) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Run:
+    """The launcher in this very process, and what it and its program say."""
+
+    def run(*words: str) -> Ended:
+        monkeypatch.setattr(sys, "argv", ["tracemill", "record", *words])
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as stop:
+            main()
+        streams = capfd.readouterr()
+        return Ended(int(stop.value.code or 0), streams.out, streams.err)
+
+    return run
+
+
+@pytest.fixture
 def program(tmp_path: Path) -> str:
     """A program with an agent; its argument says how often it runs."""
     path = tmp_path / "program.py"
@@ -67,17 +83,17 @@ def test_what_was_recorded_and_what_to_do_next(home: Home, program: str, tracemi
     assert (metadata["task"], metadata["split"], row[1]) == ("sums", "test", "doubler")
 
 
-def test_several_sessions_as_json(home: Home, program: str) -> None:
-    ended = record("--json", sys.executable, program, "3")
-    assert ended.returncode == 0
-    assert ended.stdout.count("\n") == 3
-    told = json.loads(ended.stderr)
+def test_several_sessions_as_json(home: Home, here: Run, program: str) -> None:
+    ended = here("--json", sys.executable, program, "3")
+    assert ended.code == 0
+    assert ended.out.count("\n") == 3
+    told = json.loads(ended.err)
     assert (told["exit_code"], told["runs"], told["tool_calls"], len(told["sessions"])) == (0, 3, 3, 3)
     assert told["versions"] == [pydantic_ai.__version__]
     ingest(home)
     rows = query(home, "SELECT session_id FROM sessions").rows()
     assert {row[0] for row in rows} == set(told["sessions"])
-    said = record("--", sys.executable, program, "2").stderr
+    said = here("--", sys.executable, program, "2").err
     assert (
         said
         == "Recorded 2 sessions with 2 runs and 2 tool calls; `tracemill sessions --limit 2` lists them.\n"
@@ -120,11 +136,11 @@ def test_a_recording_inside_a_recording(home: Home, program: str) -> None:
         ),
     ],
 )
-def test_why_nothing_was_recorded(home: Home, words: list[str], said: str) -> None:
-    ended = record("--", *words)
-    assert (ended.returncode, ended.stdout) == (3, "")
-    assert ended.stderr.startswith(f"Nothing was recorded: {said}")
-    assert ended.stderr.count("\n") == 1
+def test_why_nothing_was_recorded(home: Home, here: Run, words: list[str], said: str) -> None:
+    ended = here("--", *words)
+    assert (ended.code, ended.out) == (3, "")
+    assert ended.err.startswith(f"Nothing was recorded: {said}")
+    assert ended.err.count("\n") == 1
     assert list(home.spool.iterdir()) == []
 
 
@@ -149,7 +165,7 @@ def test_a_line_for_everything_that_can_go_wrong() -> None:
     )
 
 
-def test_a_record_with_gaps_says_so(home: Home, program: str) -> None:
+def test_a_record_with_gaps_says_so(home: Home, here: Run, program: str) -> None:
     blocked = (
         Path(program).read_text()
         + f"""
@@ -163,32 +179,31 @@ asyncio.run(agent.run('and again'))
 """
     )
     Path(program).write_text(blocked)
-    ended = record("--", sys.executable, program, "1")
-    assert ended.returncode == 0
+    ended = here("--", sys.executable, program, "1")
+    assert ended.code == 0
     assert re.search(
-        r"The record has gaps: 0 faults of the recorder, \d+ events that could not be", ended.stderr
+        r"The record has gaps: 0 faults of the recorder, \d+ events that could not be", ended.err
     )
 
 
-def test_a_command_that_does_not_exist(home: Home, tmp_path: Path) -> None:
-    ended = record("--", "no-such-command", "x")
-    assert (ended.returncode, ended.stdout) == (1, "")
-    assert ended.stderr == (
+def test_a_command_that_does_not_exist(home: Home, here: Run, tmp_path: Path) -> None:
+    ended = here("--", "no-such-command", "x")
+    assert (ended.code, ended.out) == (1, "")
+    assert ended.err == (
         "error: Cannot run no-such-command: No such file or directory; nothing was started or recorded.\n"
     )
     (tmp_path / "plain.txt").write_text("")
-    ended = record("--", str(tmp_path / "plain.txt"))
-    assert ended.returncode == 1
-    assert "Permission denied" in ended.stderr
+    ended = here("--", str(tmp_path / "plain.txt"))
+    assert ended.code == 1
+    assert "Permission denied" in ended.err
 
 
-def test_a_home_that_cannot_be_written(tmp_path: Path) -> None:
+def test_a_home_that_cannot_be_written(here: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("")
-    ended = record(
-        "--", "touch", str(tmp_path / "ran"), env={**os.environ, "TRACEMILL_HOME": f"{tmp_path}/file/x"}
-    )
-    assert ended.returncode == 1
-    assert ended.stderr.startswith("error: Cannot create ")
+    monkeypatch.setenv("TRACEMILL_HOME", f"{tmp_path}/file/x")
+    ended = here("--", "touch", str(tmp_path / "ran"))
+    assert ended.code == 1
+    assert ended.err.startswith("error: Cannot create ")
     assert not (tmp_path / "ran").exists()
 
 
@@ -199,22 +214,22 @@ def test_a_wrong_command_line(home: Home, tracemill: Run, words: list[str]) -> N
     assert not home.root.exists()
 
 
-def test_options_of_the_program_are_its_own(home: Home) -> None:
+def test_options_of_the_program_are_its_own(home: Home, here: Run) -> None:
     show = "import sys; print(sys.argv[1:])"
     for dashes in (["--"], []):
-        ended = record(*dashes, sys.executable, "-c", show, "--task", "-v", "--", "--help")
-        assert ended.stdout == "['--task', '-v', '--', '--help']\n"
+        ended = here(*dashes, sys.executable, "-c", show, "--task", "-v", "--", "--help")
+        assert ended.out == "['--task', '-v', '--', '--help']\n"
 
 
 @pytest.mark.parametrize("code", [0, 1, 2, 42, 255])
-def test_the_exit_code_is_the_programs(home: Home, code: int) -> None:
-    assert record("--", "sh", "-c", f"exit {code}").returncode == code
+def test_the_exit_code_is_the_programs(home: Home, here: Run, code: int) -> None:
+    assert here("--", "sh", "-c", f"exit {code}").code == code
 
 
 @pytest.mark.parametrize("name", ["SIGKILL", "SIGTERM", "SIGSEGV", "SIGPIPE"])
-def test_a_program_that_a_signal_ends(home: Home, name: str) -> None:
+def test_a_program_that_a_signal_ends(home: Home, here: Run, name: str) -> None:
     number = getattr(signal, name)
-    assert record("--", "sh", "-c", f"kill -{int(number)} $$").returncode == 128 + number
+    assert here("--", "sh", "-c", f"kill -{int(number)} $$").code == 128 + number
 
 
 def test_bytes_pass_unchanged(home: Home) -> None:
@@ -371,11 +386,13 @@ def _seconds(command: list[str]) -> float:
     ids=["no status", "odd status", "a spool file is gone", "no spool"],
 )
 @pytest.mark.parametrize("options", [[], ["--json"]])
-def test_the_exit_code_whatever_becomes_of_the_summary(home: Home, script: str, options: list[str]) -> None:
-    ended = record(*options, "--", "sh", "-c", f"{script}; exit 3")
-    assert (ended.returncode, ended.stderr.count("\n")) == (3, 1)
+def test_the_exit_code_whatever_becomes_of_the_summary(
+    home: Home, here: Run, script: str, options: list[str]
+) -> None:
+    ended = here(*options, "--", "sh", "-c", f"{script}; exit 3")
+    assert (ended.code, ended.err.count("\n")) == (3, 1)
     if options:
-        assert json.loads(ended.stderr)["exit_code"] == 3
+        assert json.loads(ended.err)["exit_code"] == 3
 
 
 def test_the_exit_code_where_nobody_listens(home: Home) -> None:
@@ -383,12 +400,12 @@ def test_the_exit_code_where_nobody_listens(home: Home) -> None:
     assert subprocess.run(command, check=False, stdout=subprocess.DEVNULL).returncode == 3
 
 
-def test_metadata_of_the_name_the_recorder_uses(home: Home, program: str) -> None:
+def test_metadata_of_the_name_the_recorder_uses(home: Home, here: Run, program: str) -> None:
     own = "from tracemill.tracer import Recorder\n" + Path(program).read_text()
     own = own.replace("name='doubler'", "capabilities=[Recorder(metadata={'process': 'nightly'})]")
     Path(program).write_text(own)
-    ended = record("--", sys.executable, program, "1")
-    assert (ended.returncode, ended.stderr[:37]) == (0, "Recorded 1 session with 1 run and 1 t")
+    ended = here("--", sys.executable, program, "1")
+    assert (ended.code, ended.err[:37]) == (0, "Recorded 1 session with 1 run and 1 t")
 
 
 def test_the_launcher_looks_at_the_work_tree(home: Home, program: str, tmp_path: Path) -> None:

@@ -203,14 +203,22 @@ WAYS = {
 }
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_every_way_to_run_an_agent(launched: Launch, recorded: Callable[[], Recorded], way: str) -> None:
-    ended = launched(AGENT + "agent = doubler()\n" + textwrap.dedent(WAYS[way]))
-    assert (ended.code, ended.err) == (0, "")
-    assert recorded().one("session")["agent"] == "doubler"
-    assert recorded().one("run_end")["status"] == "ok"
-    assert [request["step"] for request in recorded().of("request")] == [0, 1]
-    assert [call["status"] for call in recorded().tool_calls()] == ["ok"]
+def test_every_way_to_run_an_agent(launched: Launch, recorded: Callable[[], Recorded]) -> None:
+    ways = [
+        f"\nprint('way', {name!r}, flush=True)\nagent = doubler()\n{textwrap.dedent(text)}"
+        for name, text in WAYS.items()
+    ]
+    ended = launched(AGENT + "".join(ways))
+    assert (ended.code, ended.err) == (0, ""), ended.out
+    sessions = recorded().of("session")
+    assert [session["agent"] for session in sessions] == ["doubler"] * len(WAYS)
+    for way, session in zip(WAYS, sessions, strict=True):
+        of = {"session_id": session["session_id"]}.items()
+        (run,) = [event for event in recorded().of("run_end") if of <= event.items()]
+        assert run["status"] == "ok", way
+        assert [event["step"] for event in recorded().of("request") if of <= event.items()] == [0, 1], way
+        calls = [call for call in recorded().tool_calls() if of <= call.items()]
+        assert [call["status"] for call in calls] == ["ok"], way
     assert (ended.summary.faults, ended.summary.dropped, ended.summary.failures) == (0, 0, [])
 
 
