@@ -155,6 +155,7 @@ def check(
                 "kinds": kinds,
                 "told": foreseen(sessions),
                 "categories": dict(Counter(item.category for item in found.items)),
+                **({"note": found.note} if found.note else {}),
             }
         )
         return
