@@ -1,15 +1,17 @@
-"""Adapters for the tests of what is done with one: real LoRA weights on a real base, without a training run."""
+"""Adapters for the tests of what is done with one, without a training run: real LoRA weights, lineage of them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from tracemill.tracer.home import Home
+from tracemill.tracer.spool import Spool
 from tracemill.train.adapter import Adapter, save_adapter
 from tracemill.train.base import folder_digest
-from tracemill.warehouse.lineage import Evaluation, EvaluationItem
+from tracemill.warehouse.ingest import ingest
+from tracemill.warehouse.lineage import Dataset, Evaluation, EvaluationItem, Note, Training, events_of
 from tracemill.warehouse.store import record_evaluation
 
 
@@ -60,6 +62,16 @@ def lora_adapter(
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     return save_adapter(path, moved, config, chat.template, full | card)
+
+
+def remember(home: Home, *records: Dataset | Training | Evaluation | Note) -> None:
+    """All of it with one ingestion, which is what takes time."""
+    spool = Spool(home)
+    for record in records:
+        for event in events_of(record):
+            spool.write(cast(Any, event))
+    spool.close()
+    ingest(home)
 
 
 def record_verdict(

@@ -9,10 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from adapters import lora_adapter, record_verdict
+from adapters import lora_adapter, record_verdict, remember
 from command_line import Run
 from tiny import tiny_model
+from tracemill.cli.rival import against_promoted
+from tracemill.curate.chat.codec import Call, encode
+from tracemill.evaluate.items import Item, exactly
+from tracemill.evaluate.results import Header, stored_item, write_results
+from tracemill.evaluate.scoring import score
 from tracemill.tracer.home import Home
+from tracemill.train.adapter import load_adapter
 from tracemill.train.errors import PromotionError
 from tracemill.train.promotion import FILE, current, history, promoted
 from tracemill.warehouse.lineage import Dataset, DatasetRow, Evaluation, EvaluationItem, Training
@@ -103,6 +109,76 @@ def test_what_was_not_found_better_is_refused_or_forced_for_all_to_see(
     (step,) = history(home)
     assert step.forced
     assert "forced" in tracemill("promote", "--show").out
+
+
+def answered(home: Home, name: str, right: int, suite: str = "mine", max_tokens: int = 64) -> Evaluation:
+    """The result file of an adapter that has so many of 12 calls right, and what a warehouse would know of it."""
+    card, due = load_adapter(home.adapters / name).card, encode("", [Call("now", {})])
+    items = [
+        Item(f"r{at}#1", f"s{at}", "time", "call", [{"role": "user", "content": f"{at}?"}], [],
+             {"role": "assistant", "content": due}, calls=exactly([Call("now", {})]), source="here")
+        for at in range(12)
+    ]  # fmt: skip
+    texts = [due if at < right else "Noon." for at in range(12)]
+    header = Header(
+        f"{name}-{suite}-{max_tokens}".replace("/", "-"), suite, "sha", "tiny", card["base_sha256"], name,
+        card["weights_sha256"], max_tokens,
+    )  # fmt: skip
+    some = zip(items, texts, strict=True)
+    write_results(home, header, [stored_item(one, text, score(one, text), due) for one, text in some])
+    asked = [EvaluationItem(one.id, 1.0, session_id=one.session_id) for one in items]
+    return Evaluation(header.evaluation, suite, "tiny", asked, name)
+
+
+def test_what_is_worse_than_the_promoted_one_is_refused_or_forced(home: Home, tracemill: Run) -> None:
+    for name, right in (("tiny-a", 12), ("tiny-b", 3)):
+        record_verdict(home, name, "better")
+        answered(home, name, right)
+        answered(home, name, 6, suite="other")
+    assert "compared" not in tracemill("promote", "tiny-a").err
+    line = refusal(tracemill, "promote", "tiny-b")
+    assert "tiny-b is not promoted. Against tiny-a, promoted so far, it is worse on mine: The adapter" in line
+    assert (
+        "On other it is undecided. `tracemill compare` shows where; --force promotes it all the same." in line
+    )
+    forced = tracemill("promote", "tiny-b", "--force")
+    assert "Forced: tiny-b is worse than tiny-a; the history keeps that." in forced.err
+    assert [step.forced for step in history(home)] == [False, True]
+    back = tracemill("promote", "tiny-a", "--json")
+    assert "Against tiny-b, promoted so far, it is better on mine: The adapter gains" in back.err
+    told = json.loads(back.out)
+    assert (told["forced"], [one["word"] for one in told["against_promoted"]["verdicts"]]) == (
+        False,
+        ["better", "undecided"],
+    )
+
+
+def test_what_was_not_asked_of_both_or_was_learned_compares_nobody(home: Home, tracemill: Run) -> None:
+    tracemill("promote", "tiny-a", "--force")
+    new = load_adapter(home.adapters / "tiny-b")
+    for suite, tokens in (("mine", 64), ("rows-1/valid (quick)", 64)):
+        answered(home, "tiny-a", 12, suite, tokens)
+    for suite, tokens in (("mine", 32), ("yours", 64), ("rows-1/valid (quick)", 64)):
+        answered(home, "tiny-b", 0, suite, tokens)
+    rival = against_promoted(home, new)
+    assert rival is not None and (rival.found, rival.beaten) == ([], False)
+    remember(home, answered(home, "tiny-b", 0))
+    rival = against_promoted(home, new)
+    assert rival is not None and [one.shared for one in rival.found] == [12]
+    assert rival.beaten and rival.plain()["verdicts"][0]["suite"] == "mine"
+    # What either of them learned from is left out, by row and by session: 5 of 12, then all.
+    for name, rows, left in (("tiny-a", range(5), [7]), ("tiny-b", range(5, 12), [])):
+        learned = [
+            DatasetRow(f"r{at}", "valid", f"x{at}") if at % 2 else DatasetRow(f"x{at}", "train", f"s{at}")
+            for at in rows
+        ]
+        data = Dataset(f"of-{name}", "rows", "hash", {}, learned)
+        remember(home, data, Training(name, "tiny", "", [], data.dataset_id))
+        rival = against_promoted(home, new)
+        assert rival is not None and [one.shared for one in rival.found] == left
+    ended = tracemill("promote", "tiny-b", "--force")
+    assert (ended.code, "tiny-b is promoted." in ended.out) == (0, True)
+    assert "Nobody compared it with tiny-a, promoted so far: no suite that neither learned from" in ended.err
 
 
 def test_a_verdict_that_came_later_counts(home: Home, tracemill: Run) -> None:

@@ -74,10 +74,11 @@ def test_what_is_worse_than_the_promoted_one_is_not_promoted(home: Home, make: M
     assert made.report.comparison.verdict.word == "better"
     assert ended.against is not None
     assert ended.against.startswith(
-        "is better than its base and not promoted. Against old, promoted so far, it is worse: The adapter loses"
+        "is better than its base and not promoted. Against old, promoted so far, it is worse on rows/test: The adapter loses"
     )
     told = ended.plain()["against_promoted"]
-    assert (told["adapter"], told["verdict"]["word"]) == ("old", "worse")
+    (verdict,) = told["verdicts"]
+    assert (told["adapter"], verdict["suite"], verdict["word"]) == ("old", "rows/test", "worse")
     assert [step.adapter for step in history(home)] == ["old"]
 
 

@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
+from adapters import remember
 from tracemill.cli.main import app
 from tracemill.curate.recipe import find as find_recipe
 from tracemill.curate.sources import both
@@ -25,7 +26,6 @@ from tracemill.evaluate.journal import Experiment, find, journal, plain
 from tracemill.evaluate.journal_commands import train_options
 from tracemill.evaluate.results import Header, write_results
 from tracemill.tracer.home import Home
-from tracemill.tracer.spool import Spool
 from tracemill.train.config import Asked, fields, merged
 from tracemill.train.defaults import choose
 from tracemill.train.settings import Settings
@@ -37,7 +37,6 @@ from tracemill.warehouse.lineage import (
     EvaluationItem,
     Note,
     Training,
-    events_of,
 )
 
 HOSTILE = "</td><script>alert(1)</script> | [x](http://evil) \x1b[2J\n# no heading"
@@ -71,16 +70,6 @@ def evaluation(name: str, right: int, of: int, **changes: Any) -> Evaluation:
         name, f"{DATASET}/test", "smollm2-135m", [*calls, *words], dataset_id=DATASET, score=right / of
     )
     return replace(made, **changes)
-
-
-def remember(home: Home, *records: Dataset | Training | Evaluation | Note) -> None:
-    """All of it with one ingestion, which is what takes time."""
-    spool = Spool(home)
-    for record in records:
-        for event in events_of(record):
-            spool.write(cast(Any, event))
-    spool.close()
-    ingest(home)
 
 
 @pytest.fixture

@@ -53,7 +53,8 @@ def improve(
     """Export, train, evaluate, compare, and promote what is better and lost nothing.
 
     Exit code 1 where the adapter is not better than its base on held-out turns, or lost general ability.
-    Where another adapter is promoted, the two are compared on those turns; what is worse is not promoted.
+    Where another adapter is promoted, the two are compared on those turns and on what else both were asked;
+    what is worse is not promoted.
     To learn from a folder of chat JSONL, give a recipe whose source has kind = "chat" and a path.
     """
     from tracemill.cli.fresh import fresh_home
@@ -118,9 +119,9 @@ class Ended:
 def settle(home: Home, made: Turn, promote: bool = True) -> Ended:
     """Promote the adapter of a turn of the loop if it is better and lost nothing, once.
 
-    Where another is promoted, it is not if it is worse than that one on the same held-out turns.
+    Where another is promoted, it is not if it is worse than that one (`cli/rival.py`).
     """
-    from tracemill.cli.rival import against_promoted
+    from tracemill.cli.rival import made_against_promoted
     from tracemill.train.errors import PromotionError
     from tracemill.train.promotion import current, history
     from tracemill.train.promotion import promote as promote_it
@@ -134,8 +135,8 @@ def settle(home: Home, made: Turn, promote: bool = True) -> Ended:
         return Ended(f"{_TOLD[word]}, so it is not promoted.")
     if not promote:
         return Ended(None, promoted)
-    rival = against_promoted(home, made)
-    if rival and rival.verdict and rival.verdict.word == "worse":
+    rival = made_against_promoted(home, made)
+    if rival and rival.beaten:
         return Ended(f"is better than its base and not promoted. {rival.told}", rival=rival)
     try:
         step = promote_it(home, adapter)

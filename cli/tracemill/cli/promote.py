@@ -1,7 +1,7 @@
 """`tracemill promote` and `tracemill rollback`: which adapter `serve` serves.
 
-In: an adapter that an evaluation found better than its base. Out: it is promoted, and the history of who
-promoted what, when and on which verdict has one more line.
+In: an adapter that an evaluation found better than its base, and none worse than what is promoted. Out: it is
+promoted, and the history of who promoted what, when and on which verdict has one more line.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def promote(
         bool, typer.Option("--show", help="Only say what is promoted, and what was before.")
     ] = False,
     force: Annotated[
-        bool, typer.Option("--force", help="Promote it whatever its verdict; the history keeps that.")
+        bool, typer.Option("--force", help="Promote it whatever was found; the history keeps that.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -40,6 +40,9 @@ def promote(
     Of the newest verdicts on it, one on each suite that it was compared on,
     one must be `better` and none `worse`. An adapter that lost general ability is `worse` on the guard.
     What was found on rows of its own training or validation splits does not speak for it.
+
+    Where another is promoted, the two are compared on every suite that both were asked alike; what is worse
+    on one of them is refused. Where there is no such suite, that is said.
     """
     if (adapter is None) != show or (show and force):
         raise typer.BadParameter("give an adapter to promote, or --show alone.")
@@ -47,26 +50,33 @@ def promote(
         _show(Home.find(), as_json)
         return
     from tracemill.cli.fresh import fresh_home
+    from tracemill.cli.rival import against_promoted
     from tracemill.train.finding import find_adapter
-    from tracemill.train.promotion import current, history, verdicts
+    from tracemill.train.promotion import current, history, objection, verdicts
     from tracemill.train.promotion import promote as promote_it
 
     home = fresh_home()
     before = current(history(home))
     found = find_adapter(home, adapter)
-    step = promote_it(home, found, force=force)
+    rival = against_promoted(home, found)
+    beaten = rival.told if rival and rival.beaten else None
+    step = promote_it(home, found, beaten=beaten, force=force)
+    known = verdicts(home, found)
+    if rival:
+        output.hint(rival.told)
     if step.forced:
-        output.hint(
-            f"Forced: no verdict speaks for {step.adapter} ({step.verdict or 'it was never compared'}); "
-            "the history keeps that."
-        )
-    if not any(one.suite.startswith("guard/") for one in verdicts(home, found)):
+        why = f"no verdict speaks for {step.adapter} ({step.verdict or 'it was never compared'})"
+        if rival and rival.beaten and not objection(found, known):
+            why = f"{step.adapter} is worse than {rival.name}"
+        output.hint(f"Forced: {why}; the history keeps that.")
+    if not any(one.suite.startswith("guard/") for one in known):
         output.hint(
             f"Nobody asked what {step.adapter} lost of its base's general ability: "
             f"`tracemill evaluate {found.card['base']} --adapter {found.path} --suite guard` does."
         )
     if as_json:
-        output.emit_json({"changed": step != before, **step.model_dump()})
+        against = rival.plain() if rival else None
+        output.emit_json({"changed": step != before, **step.model_dump(), "against_promoted": against})
         return
     output.say(f"{step.adapter} {'is promoted already.' if step == before else 'is promoted.'}")
     output.hint("`tracemill serve` serves it; `tracemill rollback` takes it back.")

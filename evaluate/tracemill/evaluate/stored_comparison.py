@@ -3,10 +3,12 @@
 In: result files. Out: for each model but the first a `Versus`: the comparison on the items that both have,
 how many were left out, and every item that is right with only one of the two. Items are the same where id and
 hash are. Where the warehouse has the guard of both models, it is a part of the verdict (`with_guards`).
+Whether an adapter may take the place of another is judged by all that both were asked (`on_shared_suites`).
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +22,7 @@ from tracemill.evaluate.items import Item
 from tracemill.evaluate.results import Header, Stored, StoredItem, headers, read_results
 from tracemill.evaluate.suites.suite import SIZES
 from tracemill.tracer.home import Home
+from tracemill.train.promotion import TO_LEARN_FROM, seen
 from tracemill.warehouse.read import query
 
 Weights = tuple[str, str | None]
@@ -62,6 +65,32 @@ def compare_stored(evaluations: Sequence[Stored]) -> list[Versus]:
         )
         for other, some, comparison in zip(others, pairs, comparisons, strict=True)
     ]
+
+
+def on_shared_suites(home: Home, before: str, after: str) -> list[Versus]:
+    """The adapter of weights `after` against that of weights `before` on each suite both were asked alike.
+
+    Weights are named by their SHA-256. The suite asked last comes first. Of each suite the newest evaluations
+    count, without the items that one of the two learned from, or that chose its checkpoint.
+    """
+    asked: dict[str, dict[object, Path]] = {before: {}, after: {}}
+    for path, one in headers(home):
+        if one.adapter_sha256 in asked and not re.search(TO_LEARN_FROM, one.suite):
+            how = one.suite, one.suite_sha256, one.max_tokens, one.sampling
+            asked[one.adapter_sha256].setdefault(how, path)
+    found: list[Versus] = []
+    for how, path in asked[after].items():
+        if how not in asked[before]:
+            continue
+        old, new = read_results(asked[before][how]), read_results(path)
+        names = [str(one.header.adapter) for one in (old, new)]
+        known = set[str]().union(*(seen(home, name, new.header.evaluation) for name in names))
+        fair = [
+            replace(one, items=[item for item in one.items if item.id not in known]) for one in (old, new)
+        ]
+        if all(one.items for one in fair):
+            found += compare_stored(fair)
+    return found
 
 
 def with_guards(home: Home, found: Sequence[Versus]) -> list[Versus]:

@@ -5,7 +5,8 @@
 In: an adapter, and the verdicts on it that the warehouse knows. Out: the history with one more step, written
 by a rename. The promoted adapter is what the steps come to: promoting puts one on top, a rollback takes the
 topmost away. Promoting asks for a verdict `better` and none `worse`, of the newest on each suite; what was
-found better on rows that the adapter learned from, or that chose its checkpoint, does not speak for it.
+found better on rows that the adapter learned from, or that chose its checkpoint, does not speak for it. That
+it is worse than what is promoted now, the caller tells (`tracemill.evaluate.stored_comparison`).
 """
 
 from __future__ import annotations
@@ -121,29 +122,45 @@ def folder_of(home: Home, step: Step) -> Path | None:
 
 def verdicts(home: Home, adapter: Adapter) -> list[Verdict]:
     """The newest verdict on `adapter` on each suite it was compared on, newest first."""
-    name = adapter.path.name.replace("'", "''")
-    return [Verdict(*row) for row in query(home, _VERDICTS.replace("ADAPTER", f"'{name}'")).rows()]
+    found = query(home, _VERDICTS.replace("ADAPTER", _text(adapter.path.name)))
+    return [Verdict(*row) for row in found.rows()]
 
 
-_VERDICTS = """
+def seen(home: Home, adapter: str, evaluation_id: str) -> set[str]:
+    """Ids of the items of an evaluation that the adapter of that name learned from, or was chosen by."""
+    found = query(home, _ITEMS_SEEN.replace("ADAPTER", _text(adapter)) + _text(evaluation_id))
+    return set(found["item_id"])
+
+
+def _text(value: str) -> str:
+    """A text of SQL."""
+    return "'" + value.replace("'", "''") + "'"
+
+
+TO_LEARN_FROM = "/(train|valid)( [(].*)?$"
+"""How suites are named that are splits to learn from, or to choose a checkpoint by."""
+_SEEN = """
+known AS (
+    FROM dataset_rows WHERE dataset_id IN (SELECT dataset_id FROM training_runs WHERE training_id = ADAPTER)
+), learned AS (FROM known WHERE split <> 'test'), seen AS (
+    FROM evaluation_items
+    WHERE regexp_replace(item_id, '#[0-9]+(~[0-9]+)?$', '') IN (SELECT row_id FROM learned)
+    OR session_id IN (
+        SELECT session_id FROM learned EXCEPT SELECT session_id FROM known WHERE split = 'test'
+    )
+)
+"""
+"""Of held-out rows some may stem from a session that is on both sides: a data set of others may be so."""
+_ITEMS_SEEN = f"WITH {_SEEN} SELECT item_id FROM seen WHERE evaluation_id = "
+_VERDICTS = f"""
 WITH newest AS (
     FROM evaluations WHERE training_id = ADAPTER AND verdict IS NOT NULL
     QUALIFY row_number() OVER (PARTITION BY suite ORDER BY created DESC) = 1
-), known AS (
-    FROM dataset_rows WHERE dataset_id IN (SELECT dataset_id FROM training_runs WHERE training_id = ADAPTER)
-), learned AS (FROM known WHERE split <> 'test')
+), {_SEEN}
 SELECT verdict, suite, evaluation_id, details->>'$.verdict.reason',
-    regexp_matches(suite, '/(train|valid)( [(].*)?$')
-    OR evaluation_id IN (
-        SELECT evaluation_id FROM evaluation_items
-        WHERE regexp_replace(item_id, '#[0-9]+(~[0-9]+)?$', '') IN (SELECT row_id FROM learned)
-        OR session_id IN (
-            SELECT session_id FROM learned EXCEPT SELECT session_id FROM known WHERE split = 'test'
-        )
-    )
+    regexp_matches(suite, '{TO_LEARN_FROM}') OR evaluation_id IN (SELECT evaluation_id FROM seen)
 FROM newest ORDER BY created DESC
 """
-"""Of held-out rows some may stem from a session that is on both sides: a data set of others may be so."""
 
 
 def objection(adapter: Adapter, found: Sequence[Verdict]) -> str | None:
@@ -163,16 +180,22 @@ def objection(adapter: Adapter, found: Sequence[Verdict]) -> str | None:
     return f"No evaluation has compared {name} with its base"
 
 
-def promote(home: Home, adapter: Adapter, *, force: bool = False) -> Step:
+def promote(home: Home, adapter: Adapter, *, beaten: str | None = None, force: bool = False) -> Step:
     """Promote `adapter`, and return the step; that of its promotion where it is promoted already.
 
-    PromotionError where the verdicts on it speak against, but for `force`, which the step keeps.
+    PromotionError where the verdicts on it speak against, or where it is worse than what is promoted, which
+    `beaten` tells in a sentence; but for `force`, which the step keeps.
     """
     found = verdicts(home, adapter)
     against = objection(adapter, found)
     if against and not force:
         raise PromotionError(
             f"{against}, so it is not promoted; `tracemill evaluate` compares the two, "
+            "--force promotes it all the same."
+        )
+    if beaten and not force:
+        raise PromotionError(
+            f"{adapter.path.name} is not promoted. {beaten} `tracemill compare` shows where; "
             "--force promotes it all the same."
         )
     speaks = (one for one in found if one.word == "better" and not one.learned)
@@ -192,7 +215,7 @@ def promote(home: Home, adapter: Adapter, *, force: bool = False) -> Step:
                 verdict=best.word if best else None,
                 evaluation_id=best.evaluation_id if best else None,
                 suite=best.suite if best else None,
-                forced=against is not None,
+                forced=bool(against or beaten),
             )
         )
         return steps[-1]
