@@ -73,6 +73,7 @@ def test_a_step_done_twice_is_a_step_done_once(step: str, rows: pl.LazyFrame) ->
     once = run(rows, step)
     twice = run(once.rows.lazy(), step)
     assert kept(twice) == kept(once)
+    assert twice.rows["conversation_id"].to_list() == once.rows["conversation_id"].to_list()
     assert twice.dropped.is_empty()
 
 

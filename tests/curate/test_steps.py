@@ -176,15 +176,6 @@ def test_every_conversation_is_kept_or_dropped_once(rows: pl.LazyFrame) -> None:
 
 
 @given(frames())
-def test_what_is_kept_is_kept_again(rows: pl.LazyFrame) -> None:
-    for step in ("outcome", "calls", "duplicates", "learnable"):
-        once = run(rows, step)
-        twice = run(once.rows.lazy().drop("context", "prompt"), step)
-        assert twice.rows["conversation_id"].to_list() == once.rows["conversation_id"].to_list()
-        assert twice.dropped.is_empty()
-
-
-@given(frames())
 def test_a_turn_of_a_session_is_learned_once(rows: pl.LazyFrame) -> None:
     curated = run(rows, "branches")
     learned: dict[tuple[str, str], str] = {}

@@ -355,7 +355,7 @@ def test_too_little_room_is_one_sentence_and_nothing_happened(
     assert sessions_of(home) == ["s1"]
 
 
-@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=4, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_any_spool_without_any_sessions_is_as_if_they_had_never_been(
     tmp_path: Path, data: st.DataObject

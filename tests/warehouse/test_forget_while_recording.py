@@ -90,11 +90,11 @@ def test_all_other_events_are_there_exactly_once(
 ) -> None:
     notes = [tmp_path / f"written-{number}" for number in range(2)]
     writers = [start(WRITER, str(note)) for note in notes]
-    spool(home, session("s1"), session("s2"))
+    spool(home, session("s1"))
     for note in notes:
         wait_until(partial(grown, note, 2000))
     ingest(home)
-    for named in (["goes"], ["s1"], ["s2"]):
+    for named in (["goes"], ["s1"]):
         before = [note.stat().st_size for note in notes]
         ingester = start(INGEST)
         forget(home, named)
@@ -117,7 +117,7 @@ def test_all_other_events_are_there_exactly_once(
     check(home)
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", [0, 1, pytest.param(2, marks=pytest.mark.slow)])
 def test_whoever_comes_after_a_kill_completes_it(
     home: Home, tmp_path: Path, start: Callable[..., subprocess.Popen[bytes]], seed: int
 ) -> None:

@@ -252,7 +252,7 @@ def told(home: Home) -> dict[str, tuple[str, list[AnyDict], list[AnyDict]]]:
     return {id: (whose, json.loads(messages), json.loads(tools)) for id, whose, messages, tools in rows}
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_conversations_of_the_redacted_spool_are_the_redacted_conversations(
     tmp_path: Path, data: st.DataObject

@@ -115,18 +115,18 @@ def test_what_is_taken_in_shows_before_all_of_it_is(home: Home, monkeypatch: pyt
     monkeypatch.setattr(ingestion, "BATCH_BYTES", 40_000)
     monkeypatch.setattr(ingestion, "PUBLISH_SECONDS", 0.0)
     for number in range(4):
-        spool(home, *(session(f"s{number}-{at}", steps=9) for at in range(30)), file=f"{number}.ndjson")
+        spool(home, *(session(f"s{number}-{at}", steps=9) for at in range(10)), file=f"{number}.ndjson")
     seen: list[tuple[int, int, int]] = []
 
     def look(_: str, done: int, total: int) -> None:
         seen.append((done, total, count(home) if home.snapshot.exists() else 0))
 
-    assert ingest(home, look).sessions == 120
+    assert ingest(home, look).sessions == 40
     counts = [shown for *_, shown in seen]
     assert counts == sorted(counts)
     assert len(set(counts)) > 2
     assert {total for _, total, _ in seen} == {seen[-1][0]}
-    assert count(home) == 120
+    assert count(home) == 40
 
 
 def test_files_take_turns(home: Home) -> None:
