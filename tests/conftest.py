@@ -15,8 +15,10 @@ from tracemill.tracer.home import Home
 # Tests run side by side, and OpenBLAS's threads would spin for cores that another test has.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-# No test asserts a time: how long an example takes says how busy the machine is.
-hypothesis.settings.register_profile("untimed", deadline=None)
+# No test asserts a time: how long an example takes says how busy the machine is. Where nobody waits for
+# the tests, a property that does not say how often is tried twice as often.
+EXAMPLES = 100 if os.environ.get("CI") else 50
+hypothesis.settings.register_profile("untimed", deadline=None, max_examples=EXAMPLES)
 hypothesis.settings.load_profile("untimed")
 
 # Its asserts are to tell what differs; it must be known before anything imports it.
