@@ -128,7 +128,7 @@ def no_name_is_made_up(text: str, parsed: Parsed) -> None:
         assert call.name in text or "\\" in text or call.name in plain
 
 
-@settings(max_examples=2000, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=800, deadline=None, suppress_health_check=list(HealthCheck))
 @given(texts, offered)
 def test_any_text_is_read(text: str, tools: Any) -> None:
     parsed = calls_in(text, tools)
@@ -137,7 +137,7 @@ def test_any_text_is_read(text: str, tools: Any) -> None:
     assert calls_in(text, tools) == parsed
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=50, deadline=None, suppress_health_check=list(HealthCheck))
 @given(deep, offered)
 def test_deep_and_long_texts_are_read(text: str, tools: Any) -> None:
     parsed = calls_in(text, tools)

@@ -345,7 +345,7 @@ _LINES = st.lists(st.dictionaries(_NAMES, _VALUES, min_size=1, max_size=7), min_
 
 
 @pytest.mark.parametrize("name", ["mini-swe-agent", "claude-code", "codex", "openai-chat"])
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(lines=_LINES)
 def test_whatever_a_file_holds_it_is_imported_or_refused_in_a_sentence(
     name: str, lines: list[dict[str, Any]], tmp_path_factory: pytest.TempPathFactory

@@ -361,12 +361,15 @@ def test_nothing_planted_is_on_disk(
     assert projects == {str(tmp_path / "people" / "user" / "project")}
 
 
+@pytest.mark.parametrize("every", [4, pytest.param(1, marks=pytest.mark.slow)], ids=["some", "all"])
 @pytest.mark.parametrize("shape", ["openai-key", "jwt", "private-key", "slack-token"])
-def test_a_secret_split_anywhere_between_two_chunks(home: Home, recorded: Recording, shape: str) -> None:
+def test_a_secret_split_anywhere_between_two_chunks(
+    home: Home, recorded: Recording, shape: str, every: int
+) -> None:
     garden = Garden()
     secret = garden.put("stream", shape, garden.make.of(shape))
     text = f"It is {secret}, you see."
-    places = range(len("It is "), len("It is ") + len(secret) + 1)
+    places = range(len("It is "), len("It is ") + len(secret) + 1, every)
 
     async def go() -> None:
         for place in places:
