@@ -58,11 +58,11 @@ def test_a_copy_equals_nothing_that_is_written_differently(one: Any, other: Any)
 
 @given(st.dictionaries(st.text(), JSON, min_size=1), JSON, st.data())
 def test_a_change_in_place_is_noticed(fields: dict[str, Any], other: Any, data: Any) -> None:
-    frozen = freeze_fields(fields)
+    frozen = freeze_fields([*fields.values()])
     name = data.draw(st.sampled_from(sorted(fields)))
     assume(written(fields[name]) != written(other))
     fields[name] = other
-    assert not same(fields, frozen)
+    assert not same([*fields.values()], frozen)
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ def test_a_change_in_place_is_noticed(fields: dict[str, Any], other: Any, data: 
 def test_what_python_takes_for_equal_is_told_apart(one: Any, other: Any) -> None:
     assert not same(other, freeze(one))
     assert not same({"x": [other]}, freeze({"x": [one]}))
-    assert not same({"content": other}, freeze_fields({"content": one}))
+    assert not same([other], freeze_fields([one]))
 
 
 def test_objects_are_looked_into() -> None:

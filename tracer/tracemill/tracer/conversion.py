@@ -162,7 +162,7 @@ def offered_tools(parameters: ModelRequestParameters) -> list[Tool]:
     ]
 
 
-def jsonable(value: object, *, keep_files: bool = False) -> Any:
+def jsonable(value: Any, *, keep_files: bool = False) -> Any:
     """Any Python value as JSON: models and dataclasses as objects, what has no form as its `repr`.
 
     Images and files in it become attachments; `keep_files` is that of `payload`.
@@ -170,8 +170,8 @@ def jsonable(value: object, *, keep_files: bool = False) -> Any:
     kind = type(value)
     if kind is str:
         return value
-    if kind is dict and _is_flat(cast("dict[Any, Any]", value)):
-        return {**cast("dict[str, Any]", value)}
+    if kind is dict and _is_flat(value):
+        return {**value}
     return _plain(to_jsonable_python(value, by_alias=True, bytes_mode="base64", fallback=repr), keep_files)
 
 

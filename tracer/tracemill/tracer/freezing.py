@@ -10,13 +10,12 @@ The order of the fields of a JSON object is not content.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import is_dataclass
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
 from pathlib import PurePath
-from typing import Any, cast
+from typing import Any
 from uuid import UUID
 
 from pydantic import BaseModel
@@ -25,6 +24,7 @@ _IMMUTABLE = frozenset({str, bytes, type(None), timedelta, UUID})
 _BY_TEXT = frozenset({bool, int, float, Decimal, datetime, date, time})
 """Types some of whose values are equal to Python and written differently: 1, 1.0 and True."""
 _AS_THEY_ARE = _IMMUTABLE | {datetime}
+_WITHOUT_TEXT = _AS_THEY_ARE - {str, bytes}
 
 
 class CannotFreezeError(TypeError):
@@ -69,7 +69,7 @@ NEVER = _Never()
 """The copy of what nobody can tell a change of."""
 
 
-def freeze(value: object) -> Any:
+def freeze(value: Any) -> Any:
     """A copy to compare `value` with later, by `same`. CannotFreezeError where that would prove nothing."""
     kind = type(value)
     if kind in _IMMUTABLE:
@@ -77,17 +77,17 @@ def freeze(value: object) -> Any:
     if kind in _BY_TEXT:
         return _Frozen(kind, value)
     if kind is dict:
-        return {name: freeze(item) for name, item in cast("dict[Any, Any]", value).items()}
+        return {name: freeze(item) for name, item in value.items()}
     if kind in (list, tuple):
-        return kind(map(freeze, cast("list[Any]", value)))
+        return kind(map(freeze, value))
     return _freeze_object(value)
 
 
-def freeze_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of an object, frozen; a time stands for a moment, however it is written."""
-    if _AS_THEY_ARE.issuperset(map(type, fields.values())):
-        return {**fields}
-    return {name: item if type(item) in _AS_THEY_ARE else freeze(item) for name, item in fields.items()}
+def freeze_fields(fields: list[Any]) -> list[Any]:
+    """The values of the fields of objects, frozen; a time stands for a moment, however it is written."""
+    if _AS_THEY_ARE.issuperset(map(type, fields)):
+        return fields
+    return [item if type(item) in _AS_THEY_ARE else freeze(item) for item in fields]
 
 
 def same(value: object, frozen: object) -> bool:
@@ -103,17 +103,15 @@ def size(frozen: Any) -> int:
     kind = type(frozen)
     if kind is str or kind is bytes:
         return len(frozen)
-    if kind is dict:
+    if kind is dict or kind is list or kind is tuple:
         total = 0
-        for item in frozen.values():
+        for item in frozen.values() if kind is dict else frozen:
             # Most fields are texts or hold nothing.
             if type(item) is str:
                 total += len(item)
-            elif item is not None:
+            elif type(item) not in _WITHOUT_TEXT:
                 total += size(item)
         return total
-    if kind is list or kind is tuple:
-        return sum(map(size, frozen))
     return size(frozen.content) if isinstance(frozen, _Frozen) else 0
 
 
@@ -128,10 +126,10 @@ def _freeze_object(value: Any) -> Any:
     raise CannotFreezeError(kind.__qualname__)
 
 
-def _fields(value: Any) -> dict[str, Any]:
+def _fields(value: Any) -> list[Any]:
     if not isinstance(value, BaseModel):
-        return vars(value)
-    return {**vars(value), "__extra__": value.__pydantic_extra__, "__private__": value.__pydantic_private__}
+        return [*vars(value).values()]
+    return [*vars(value).values(), value.__pydantic_extra__, value.__pydantic_private__]
 
 
 def _has_slots(kind: type) -> bool:

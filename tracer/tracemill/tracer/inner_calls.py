@@ -22,6 +22,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, cast
 
 from tracemill.tracer.conversion import jsonable
+from tracemill.tracer.events import milliseconds_since
 from tracemill.tracer.tool_calls import Call, Verdict, failure
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ class InnerCall:
         self._outer = outer
         self._call: Call | None = outer.spare(self._begin, tool, arguments)
         self._token: Token[Executing | None] | None = None
-        self._started = time.perf_counter()
+        self._started = time.perf_counter_ns()
 
     def __enter__(self) -> InnerCall:
         if self._call is not None:
@@ -93,7 +94,7 @@ class InnerCall:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
     ) -> None:
-        latency = round((time.perf_counter() - self._started) * 1000, 3)
+        latency = milliseconds_since(self._started)
         if self._token is not None:
             _executing.reset(self._token)
         self._outer.spare(self._end, error, latency)

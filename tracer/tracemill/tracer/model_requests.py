@@ -31,7 +31,7 @@ CUT_OFF = "the stream was left before its end"
 class _Asked:
     request_id: str
     model: Model
-    since: float
+    since: int
 
 
 class ModelRequests:
@@ -82,7 +82,7 @@ class ModelRequests:
         """The id of the request that is now answered; None where it was before, or is only in part."""
         if not self._open:
             return None
-        total = _milliseconds_since(self._open[-1].since)
+        total = events.milliseconds_since(self._open[-1].since)
         failed = before_answer(response, self._candidates)[self._settled :]
         self._fail(failed)
         self._fail([Attempt(PASSED_OVER)] * (len(self._open) - 1))
@@ -109,7 +109,7 @@ class ModelRequests:
         """The open request failed; a cancelled one waits for the end of the run to learn why."""
         if not self._open:
             return
-        latency = _milliseconds_since(self._open[-1].since)
+        latency = events.milliseconds_since(self._open[-1].since)
         if is_cancellation(error):
             self._cut_off_ms = latency
             return
@@ -121,7 +121,7 @@ class ModelRequests:
         """The run is over: what is still open failed."""
         for asked in list(self._open):
             latency = self._cut_off_ms
-            self._fail([Attempt(why, _milliseconds_since(asked.since) if latency is None else latency)])
+            self._fail([Attempt(why, events.milliseconds_since(asked.since) if latency is None else latency)])
         self._outgoing.close()
 
     def _send(self) -> None:
@@ -140,7 +140,7 @@ class ModelRequests:
             added=sent.messages[kept:],
             toolset_id=sent.toolset_id,
         )
-        self._open.append(_Asked(request_id, model, time.perf_counter()))
+        self._open.append(_Asked(request_id, model, time.perf_counter_ns()))
 
     def _next(self) -> _Asked:
         """The open request that was sent first; one that is sent only now where it was not seen before."""
@@ -163,7 +163,3 @@ class ModelRequests:
                     latency_ms=attempt.latency_ms,
                 )
             )
-
-
-def _milliseconds_since(start: float) -> float:
-    return round((time.perf_counter() - start) * 1000, 3)

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import pydantic_ai
 from pydantic_ai.capabilities import AbstractCapability
 
-from tracemill.tracer.inner_calls import Executing, enclosing_call
+from tracemill.tracer.events import milliseconds_since
+from tracemill.tracer.inner_calls import Executing, executing
 from tracemill.tracer.tool_calls import Call, Verdict, failure, named, refusal
 
 if TYPE_CHECKING:
@@ -143,7 +144,7 @@ class RecordedTools(AbstractCapability[Any]):
     async def _validated(
         self, run: RunRecord | None, part: ToolCallPart, handler: Callable[[Any], Awaitable[T]], written: Any
     ) -> T:
-        call = None if run is None else self._spare(run.call_begins, part, enclosing_call(run))
+        call = None if run is None else self._spare(run.call_begins, part)
         try:
             arguments = await handler(written)
         except BaseException as error:
@@ -161,12 +162,12 @@ class RecordedTools(AbstractCapability[Any]):
         handler: Callable[[Any], Awaitable[Any]],
         arguments: Any,
     ) -> Any:
-        call = None if run is None else self._spare(run.call_begins, part, enclosing_call(run))
+        call = None if run is None else self._spare(run.call_begins, part)
         if run is None or call is None:
             return await handler(arguments)
         if not _BEFORE_IS_INSIDE:
             call.arguments = self._spare(self._arguments, part, arguments)
-        started = time.perf_counter()
+        started = time.perf_counter_ns()
         try:
             with Executing(run, call, self._spare):
                 result = await handler(arguments)
@@ -176,14 +177,14 @@ class RecordedTools(AbstractCapability[Any]):
         self._spare(self._succeeded, run, call, started, result)
         return result
 
-    def _failed(self, run: RunRecord, call: Call, started: float, error: BaseException) -> None:
-        latency = round((time.perf_counter() - started) * 1000, 3)
+    def _failed(self, run: RunRecord, call: Call, started: int, error: BaseException) -> None:
+        latency = milliseconds_since(started)
         verdict = failure(error)
         verdict.latency_ms = latency
         run.call_ends(call, verdict)
 
-    def _succeeded(self, run: RunRecord, call: Call, started: float, result: Any) -> None:
-        latency = round((time.perf_counter() - started) * 1000, 3)
+    def _succeeded(self, run: RunRecord, call: Call, started: int, result: Any) -> None:
+        latency = milliseconds_since(started)
         verdict = call.returned or self._success(result)
         verdict.latency_ms = latency
         run.call_ends(call, verdict)
@@ -198,9 +199,10 @@ class RecordedTools(AbstractCapability[Any]):
 
     def _executing(self, ctx: RunContext[Any], part: ToolCallPart) -> Call | None:
         """The call whose execution we stand in, where the hooks are nested like that."""
-        run = self._run(ctx)
-        call = None if run is None else enclosing_call(run)
-        return call if call is not None and call.tool_call_id == part.tool_call_id else None
+        found = executing()
+        if found is None or found.run.run_id != ctx.run_id:
+            return None
+        return found.call if found.call.tool_call_id == part.tool_call_id else None
 
     def _arguments(self, part: ToolCallPart, arguments: Any) -> Any:
         return named(part, self._jsonable(arguments))

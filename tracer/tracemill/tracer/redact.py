@@ -169,7 +169,6 @@ class SessionRedactor:
             # Each will be asked for again when the call starts.
             if _PLAIN_ID.fullmatch(call["id"]):
                 self._harmless.add(call["id"])
-            self._harmless.add(call["name"])
         return True
 
     def _clears_message(self, message: Message) -> bool:

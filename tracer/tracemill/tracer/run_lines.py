@@ -8,7 +8,6 @@ goes the way of all others, and a line made here is to the byte what that way wo
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
@@ -204,15 +203,16 @@ class RunLines:
                 )
             )
             return
+        latency = "null" if verdict.latency_ms is None else repr(verdict.latency_ms)
         self._append(
             "tool_end",
             f'"call_id":"{call.call_id}","status":"{verdict.status}","arguments":{arguments},'
-            f'"result":{result},"error":{error},"latency_ms":{_json(verdict.latency_ms)}',
+            f'"result":{result},"error":{error},"latency_ms":{latency}',
         )
 
     def _append(self, kind: str, fields: str) -> None:
         self._spool.append(
-            f'{{"v":{events.VERSION},"id":"{events.new_id()}","ts":{time.time()!r},"kind":"{kind}"'
+            f'{{"v":{events.VERSION},"id":"{events.new_id()}","ts":{events.now()},"kind":"{kind}"'
             f"{self._of_session}{fields}}}\n",
             self._session_id,
         )

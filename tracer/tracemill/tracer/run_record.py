@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tracemill.tracer import events
+from tracemill.tracer.inner_calls import enclosing_call
 from tracemill.tracer.journal import DeferredCall, Journal
 from tracemill.tracer.model_requests import ModelRequests
 from tracemill.tracer.run_lines import RunLines
@@ -54,7 +55,7 @@ class RunRecord:
         self.session_id = session_id
         self.run_id = run_id
         self._journal = journal
-        self._started = time.perf_counter()
+        self._started = time.perf_counter_ns()
         self._lines = RunLines(journal.spool, session_id, run_id)
         self._calls: list[Call] = []
         self._asked: dict[int, Call] = {}
@@ -112,14 +113,12 @@ class RunRecord:
         """The open request failed."""
         self._requests.no_answer(error)
 
-    def call_begins(self, part: ToolCallPart, inside: Call | None = None) -> Call:
-        """A call is being validated; it is the one asked for, or an answer to a deferred one.
-
-        `inside` is the call whose code makes it, if there is one.
-        """
+    def call_begins(self, part: ToolCallPart) -> Call:
+        """A call is validated: the one asked for, an answer to a deferred one, or one that code makes."""
         call = self._open_call(part)
         if call is None:
             call = self._adopted(part.tool_call_id) or Call.of(part, self._requests.open_id)
+            inside = enclosing_call(self)
             call.parent_call_id = None if inside is None else inside.call_id
             self._calls.append(call)
         call.refused = None
@@ -183,7 +182,7 @@ class RunRecord:
         self._write_end("error", why)
 
     def _write_end(self, status: events.RunStatus, error: str | None) -> None:
-        self._lines.run_end(status, error, _milliseconds_since(self._started))
+        self._lines.run_end(status, error, events.milliseconds_since(self._started))
 
     def _open_call(self, part: ToolCallPart) -> Call | None:
         asked = self._asked.get(id(part))
@@ -206,7 +205,3 @@ class RunRecord:
         if earlier is None:
             return None
         return Call(earlier.request_id, earlier.tool_call_id, earlier.tool, earlier.raw_arguments)
-
-
-def _milliseconds_since(start: float) -> float:
-    return round((time.perf_counter() - start) * 1000, 3)

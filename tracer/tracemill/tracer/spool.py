@@ -123,7 +123,7 @@ class Spool:
     def _write(self, line: bytes, session_id: str | None) -> bool:
         lines = self.waiting.lines
         if lines is None:
-            return self._put((line, session_id))
+            return self.put_all([(line, session_id)])
         lines.append((line, session_id))
         return True
 
@@ -134,29 +134,22 @@ class Spool:
         """
         return _Together(self)
 
-    def put_all(self, lines: list[_Line]) -> None:
-        """Write lines at once, or one by one where that fails."""
+    def put_all(self, lines: Sequence[_Line]) -> bool:
+        """Write lines at once, or one by one where that fails; whether all of them are written."""
         try:
-            self._put_safely(lines)
-        except Exception:
-            # As many of them as can be; one that is there already counts once.
-            written = [self._put(line) for line in lines]
-            if not all(written):
-                self._forget_bodies()
-                self.generation += 1
-
-    def _put(self, line: _Line) -> bool:
-        try:
-            self._put_safely((line,))
+            with self._lock:
+                while not self._append(lines):
+                    pass
         except Exception as error:
+            if len(lines) > 1:
+                # As many of them as can be; one that is there already counts once.
+                written = [self.put_all([line]) for line in lines]
+                return all(written)
             self._let_go(error)
+            self._forget_bodies()
+            self.generation += 1
             return False
         return True
-
-    def _put_safely(self, lines: Sequence[_Line]) -> None:
-        with self._lock:
-            while not self._append(lines):
-                pass
 
     def standing(self) -> int | None:
         """The generation of the file that has what was written; None where that file is gone."""
@@ -187,7 +180,7 @@ class Spool:
             name = named_by(canonical)
         # The line of `events.message`, made of the JSON that is there already.
         line = (
-            f'{{"v":{events.VERSION},"id":"message-{name}","ts":{time.time()!r},"kind":"message",'
+            f'{{"v":{events.VERSION},"id":"message-{name}","ts":{events.now()},"kind":"message",'
             f'"message_id":"{name}","message":{as_it_is}}}\n'
         )
         return self._write_body(original, line, name)
