@@ -157,13 +157,15 @@ def _kill(child: int) -> int:
 
 async def _record(home: Home, note: Path, working: float) -> None:
     handle = os.open(note, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    write = Spool._put_safely  # pyright: ignore[reportPrivateUsage]
+    write = Spool.put_all
 
-    def noted(self: Spool, lines: Sequence[tuple[bytes, str | None]]) -> None:
-        write(self, lines)
-        os.write(handle, b"".join(ID.findall(line)[0] + b"\n" for line, _ in lines))
+    def noted(self: Spool, lines: Sequence[tuple[bytes, str | None]]) -> bool:
+        written = write(self, lines)
+        if written:
+            os.write(handle, b"".join(ID.findall(line)[0] + b"\n" for line, _ in lines))
+        return written
 
-    Spool._put_safely = noted  # pyright: ignore[reportPrivateUsage]
+    Spool.put_all = noted
 
     def answer(messages: list[ModelMessage], _: AgentInfo) -> ModelResponse:
         asked = sum(isinstance(message, ModelResponse) for message in messages)
