@@ -4,8 +4,7 @@ The same model writes greedy answers to the same prompts, which share a system p
 Tracemill's batches; behind `mlx_lm.server`, asked one item after another; and behind it again, driven by
 Inspect AI, for which PYTHON is the interpreter of an environment that has `inspect-ai` and `openai`. Every
 way runs in processes of its own, in turn, with the model loaded and warm before the clock starts, and with
-the same BLAS; in the first round Inspect AI drives the server also on the BLAS that MLX is installed with.
-Out: `benchmarks/results/generation.md`, with how many answers are the same text.
+the same BLAS. Out: `benchmarks/results/generation.md`, with how many answers are the same text.
 """
 
 from __future__ import annotations
@@ -97,10 +96,9 @@ def in_batches(model_path: Path, items: Sequence[dict[str, str]]) -> None:
     print(json.dumps({"seconds": seconds, "texts": [one.text for one in found]}))
 
 
-def serve(model_path: Path, port: str, which: str) -> None:
-    """`mlx_lm.server` as it is, with the same template, and on the same BLAS where `which` is `ours`."""
-    if which == "ours":
-        blas.activate(Home.find())
+def serve(model_path: Path, port: str) -> None:
+    """`mlx_lm.server` as it is, on the same BLAS and with the same template."""
+    blas.activate(Home.find())
     from mlx_lm import server
 
     template = Chat.load(model_path).template
@@ -109,12 +107,12 @@ def serve(model_path: Path, port: str, which: str) -> None:
 
 
 @contextmanager
-def served(model_path: Path, log: Path, which: str = "ours") -> Generator[int]:
+def served(model_path: Path, log: Path) -> Generator[int]:
     """A fresh server, so with no prompts in its cache, that has answered once; gives its port."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, __file__, "--serve", str(model_path), str(port), which]
+    command = [sys.executable, __file__, "--serve", str(model_path), str(port)]
     with log.open("ab") as told, subprocess.Popen(command, stdout=told, stderr=told) as process:
         try:
             for _ in range(600):
@@ -202,8 +200,8 @@ def report(
         f"the first {shared(prompts)}; greedy, at most {MAX_TOKENS} tokens; {BATCH} at once in process and",
         "in Inspect AI.",
         f"{len(ours)} rounds, median (range); in each every way once, in processes of its own, with the same",
-        "BLAS under all but the last, which has one round; loading the model and a first answer are not",
-        "counted. mlx_lm.server has its prompt cache, so it reads what prompts share once.",
+        "BLAS under all; loading the model and a first answer are not counted. mlx_lm.server has its prompt",
+        "cache, so it reads what prompts share once.",
         "",
         f"{cpu()}, {usable_cores()} cores, {platform.system()} {platform.machine()}, "
         f"Python {platform.python_version()}, {versions}; load average before the run {load:.1f}.",
@@ -212,10 +210,10 @@ def report(
         "|---|---|---|---|",
     ]
     for way, some in runs.items():
-        times = [one.seconds / mine.seconds for one, mine in zip(some, ours, strict=False)]
+        times = [one.seconds / mine.seconds for one, mine in zip(some, ours, strict=True)]
         pairs = [
             pair
-            for one, mine in zip(some, ours, strict=False)
+            for one, mine in zip(some, ours, strict=True)
             for pair in zip(one.texts, mine.texts, strict=True)
         ]
         equal = sum(one == mine for one, mine in pairs)
@@ -226,7 +224,7 @@ def report(
 
 def main() -> None:
     if sys.argv[1:2] == ["--serve"]:
-        serve(Path(sys.argv[2]), *sys.argv[3:])
+        serve(Path(sys.argv[2]), sys.argv[3])
         return
     if sys.argv[1:2] == ["--batches"]:
         in_batches(Path(sys.argv[2]), json.loads(Path(sys.argv[3]).read_text()))
@@ -258,10 +256,6 @@ def main() -> None:
                 with served(path, folder / "log") as port:
                     run = by_inspect(asked.inspect, port, folder)
                 tell(runs, number, "mlx_lm.server, driven by Inspect AI", run)
-            if asked.inspect and not number:
-                with served(path, folder / "log", "installed") as port:
-                    run = by_inspect(asked.inspect, port, folder)
-                tell(runs, number, "the same, on the BLAS that MLX is installed with", run)
     inspect = f", inspect-ai {_inspect_version(asked.inspect)}" if asked.inspect else ""
     asked.out.write_text(report(Path(asked.model).name, prompts, runs, inspect, load))
     print(asked.out.read_text())
