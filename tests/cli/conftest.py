@@ -2,22 +2,11 @@
 
 from __future__ import annotations
 
-import sys
-
 import pytest
 
-from command_line import Ended, Run
-from tracemill.cli.main import main
+from command_line import Run, in_this_process
 
 
 @pytest.fixture
 def tracemill(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    def run(*words: str) -> Ended:
-        monkeypatch.setattr(sys, "argv", ["tracemill", *words])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as stop:
-            main()
-        streams = capsys.readouterr()
-        return Ended(int(stop.value.code or 0), streams.out, streams.err)
-
-    return run
+    return in_this_process(monkeypatch, capsys)

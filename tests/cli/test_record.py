@@ -16,9 +16,8 @@ from typing import Any
 import pydantic_ai
 import pytest
 
-from command_line import Ended, Run
+from command_line import Run, in_this_process
 from tracemill.cli import record as record_command
-from tracemill.cli.main import main
 from tracemill.tracer.home import Home
 from tracemill.tracer.recording import Summary
 from tracemill.warehouse.ingest import ingest
@@ -50,16 +49,7 @@ def record(*words: str, **options: Any) -> subprocess.CompletedProcess[str]:
 @pytest.fixture
 def here(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Run:
     """The launcher in this very process, and what it and its program say."""
-
-    def run(*words: str) -> Ended:
-        monkeypatch.setattr(sys, "argv", ["tracemill", "record", *words])
-        capfd.readouterr()
-        with pytest.raises(SystemExit) as stop:
-            main()
-        streams = capfd.readouterr()
-        return Ended(int(stop.value.code or 0), streams.out, streams.err)
-
-    return run
+    return in_this_process(monkeypatch, capfd, "record")
 
 
 @pytest.fixture
