@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,14 +52,14 @@ def modules(package: Path) -> dict[str, str]:
     }
 
 
-def replay(package: Path, scripts: Sequence[Script]) -> list[list[list[Played]]]:
+def replay(package: Path, homes: Mapping[str, str], scripts: Sequence[Script]) -> list[list[list[Played]]]:
     """What the calls of each script gave, by turn; what cannot be run here is missing at a script's end.
 
-    The classes are those of `modules`. EvaluationError where their code fails, or without a sandbox.
+    `homes` is what `modules` gave: the classes are those. EvaluationError where their code fails, or without
+    a sandbox.
     """
-    known = modules(package)
     needed = sorted({name for script in scripts for name in script.classes})
-    names = dict.fromkeys([_SHARED, *(known[name] for name in needed)])
+    names = dict.fromkeys([_SHARED, *(homes[name] for name in needed)])
     job = {
         "modules": {name: _text(package / _SOURCES / f"{name}.py") for name in names},
         "conversations": [vars(script) for script in scripts],

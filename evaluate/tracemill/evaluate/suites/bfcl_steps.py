@@ -19,7 +19,7 @@ a turn. The conversations of one number tell one story, which is their session.
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -79,16 +79,16 @@ def load_bfcl_steps(folder: Path | None = None, *, long: bool = False) -> ItemSu
     name = LONG if long else STEPS
     data, source = located(folder, name)
     kinds = ("long_context",) if long else ("base", *_GAPS)
-    found = [one for kind in kinds for one in _conversations(data, kind)]
-    played = replay(data.parent, [one.script for one in found])
+    homes = modules(data.parent)
+    found = [one for kind in kinds for one in _conversations(data, kind, homes)]
+    played = replay(data.parent, homes, [one.script for one in found])
     items = [item for one, told in zip(found, played, strict=True) for item in _items(one, told)]
     return ItemSuite(name, "full", items, source, NOTE)
 
 
-def _conversations(data: Path, kind: str) -> Iterator[_Conversation]:
+def _conversations(data: Path, kind: str, homes: Mapping[str, str]) -> Iterator[_Conversation]:
     file = f"BFCL_v4_multi_turn_{kind}.json"
     answers = {one["id"]: one["ground_truth"] for one in lines(data / "possible_answer" / file)}
-    homes = modules(data.parent)
     docs = data / "multi_turn_func_doc"
     offered: dict[str, list[Tool]] = {}
     for one in lines(data / file):
