@@ -335,9 +335,13 @@ def test_every_kind_has_the_fields_of_the_architecture(
         },
     ],
 )
-def test_the_line_of_a_message_is_that_of_its_event(home: Home, body: Message) -> None:
+def test_the_line_of_a_message_is_that_of_its_event(
+    home: Home, body: Message, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Not a clock that runs: every tenth time ends in a zero, which the encoder leaves out.
+    monkeypatch.setattr(time, "time_ns", lambda: 1795206794_296381_123)
     spool = Spool(home)
     name = spool.message(body)
     raw = only_file(home).read_bytes()
     assert name == message_id(body)
-    assert raw == encode(events.message(body, name, ts=json.loads(raw)["ts"]))
+    assert raw == encode(events.message(body, name, ts=1795206794.296381))
