@@ -39,7 +39,7 @@ RESULT = HERE / "results" / "generation.md"
 PREFIX_TOKENS = 500
 MAX_TOKENS = 32
 """About the length of a tool call."""
-BATCH = 16
+BATCH = 32
 """Completions at once in process, and requests at once of Inspect AI."""
 WARM = {"system": "You are brief.", "user": "Hello"}
 

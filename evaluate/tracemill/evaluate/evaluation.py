@@ -21,7 +21,7 @@ from tracemill.curate.dataset import Dataset
 from tracemill.curate.splits import Split
 from tracemill.evaluate.comparison import compare
 from tracemill.evaluate.errors import EvaluationError
-from tracemill.evaluate.generate import Progress, called, check_base, load_model
+from tracemill.evaluate.generate import BATCH, Progress, called, check_base, load_model
 from tracemill.evaluate.holdout import ItemResult, accuracy, evaluate_items, prove_rows
 from tracemill.evaluate.items import Item, items
 from tracemill.evaluate.plots import Curve
@@ -45,7 +45,7 @@ class Suite:
     split: Split = "test"
     max_tokens: int = 256
     """Most tokens of a completion."""
-    batch_size: int = 16
+    batch_size: int = BATCH
     """Completions generated at once; changes the speed alone."""
     asked: ItemSuite | None = None
     """The items, where they are not all of the split."""

@@ -8,8 +8,7 @@ cache. MLX is imported inside the functions, because the BLAS must be activated 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from itertools import accumulate
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +20,8 @@ from tracemill.train.base import BaseModel
 Progress = Callable[[str, int, int], None]
 Sampler = Callable[[Any], Any]
 """Log probabilities of the next token, an MLX array of (1, vocabulary), to the token drawn."""
-TOGETHER = 2**15
-"""Tokens of the prompts whose caches are kept in memory at once: 1.5 GB for SmolLM2-135M in float32."""
+BATCH = 32
+"""Completions at once: twice as many are no faster on the CPU."""
 
 
 def called(progress: Progress | None, what: str) -> Progress | None:
@@ -72,7 +71,7 @@ def generate(
     prompts: Sequence[Sequence[int]],
     max_tokens: int,
     *,
-    batch_size: int = 16,
+    batch_size: int = BATCH,
     progress: Progress | None = None,
     each: Callable[[int, str], None] | None = None,
     samplers: Sequence[Sampler] | None = None,
@@ -83,6 +82,8 @@ def generate(
     of `prompts`; progress counts finished completions, and `each` gets the number of its prompt and the text
     of each as it is finished.
     """
+    from tracemill.evaluate.prefill import fitting
+
     # Neighbours in lexicographic order share the most, so families of prompts stay together.
     order = sorted(range(len(prompts)), key=lambda i: list(prompts[i]))
     texts: dict[int, str] = {}
@@ -95,8 +96,7 @@ def generate(
             progress("generating", len(texts), len(prompts))
 
     while order:
-        ends = accumulate(len(prompts[i]) for i in order)
-        count = max(sum(end <= TOGETHER for end in ends), 1)
+        count = fitting([prompts[i] for i in order])
         some, order = order[:count], order[count:]
         chosen = {i: samplers[i] for i in some} if samplers else None
         _complete(model, chat, {i: prompts[i] for i in some}, max_tokens, batch_size, finished, chosen)
@@ -112,33 +112,65 @@ def _complete(
     finished: Callable[[int, Sequence[int]], None],
     samplers: Mapping[int, Sampler] | None = None,
 ) -> None:
-    from mlx_lm.generate import BatchGenerator
-
-    from tracemill.evaluate.prefill import can_prefill, prefill
-
     # Completions in order of prompt length, so that little of a batch is padding.
     order = sorted(prompts, key=lambda i: len(prompts[i]))
     asked = [list(prompts[i]) for i in order]
     context = context_length(model)
     room = [min(max_tokens, context - len(prompt)) if context else max_tokens for prompt in asked]
-    caches = prefill(model, asked) if can_prefill(model, asked) else None
+    drawn = [samplers[i] for i in order] if samplers else None
+    for position, tokens in _completions(model, chat, asked, room, batch_size, drawn):
+        finished(order[position], tokens)
+
+
+def _completions(
+    model: Any,
+    chat: Chat,
+    prompts: list[list[int]],
+    room: list[int],
+    batch_size: int,
+    samplers: list[Sampler] | None,
+) -> Iterator[tuple[int, list[int]]]:
+    """The number of each prompt and the tokens of its completion, as soon as it is finished."""
+    from tracemill.evaluate.decode import decode
+    from tracemill.evaluate.prefill import can_prefill, prefill
+    from tracemill.evaluate.shared_prefix import can_share, sharing
+
+    last = [prompt[-1:] for prompt in prompts]
+    if not can_prefill(model, prompts):
+        yield from _by_mlx_lm(model, chat, prompts, None, room, batch_size, samplers)
+    elif not can_share(model):
+        caches = prefill(model, prompts, share=False).rows
+        yield from _by_mlx_lm(model, chat, last, caches, room, batch_size, samplers)
+    else:
+        with sharing(model):
+            filled = prefill(model, prompts, share=True)
+            yield from decode(model, filled, last, room, chat.stop_tokens, batch_size, samplers)
+
+
+def _by_mlx_lm(
+    model: Any,
+    chat: Chat,
+    prompts: list[list[int]],
+    caches: list[list[Any]] | None,
+    room: list[int],
+    batch_size: int,
+    samplers: list[Sampler] | None,
+) -> Iterator[tuple[int, list[int]]]:
+    """As `_completions`, with caches of any kind."""
+    from mlx_lm.generate import BatchGenerator
+
     generator = BatchGenerator(
         model,
         stop_tokens=[[token] for token in sorted(chat.stop_tokens)],
         completion_batch_size=batch_size,
         prefill_batch_size=batch_size,
     )
-    uids = generator.insert(
-        [prompt[-1:] for prompt in asked] if caches else asked,
-        room,
-        caches=caches,
-        samplers=[samplers[i] for i in order] if samplers else None,
-    )
-    position = dict(zip(uids, order, strict=True))
+    uids = generator.insert(prompts, room, caches=caches, samplers=samplers)
+    position = {uid: number for number, uid in enumerate(uids)}
     tokens: dict[int, list[int]] = {uid: [] for uid in uids}
     while responses := generator.next_generated():
         for response in responses:
             tokens[response.uid].append(int(response.token))
             if response.finish_reason is not None:
-                finished(position[response.uid], tokens[response.uid])
+                yield position[response.uid], tokens[response.uid]
     generator.close()

@@ -15,7 +15,7 @@ from typing import Any
 from tracemill.curate.chat.proof import Row, prove
 from tracemill.curate.chat.template import Chat
 from tracemill.evaluate.errors import EvaluationError
-from tracemill.evaluate.generate import Progress, called, context_length, generate
+from tracemill.evaluate.generate import BATCH, Progress, called, context_length, generate
 from tracemill.evaluate.items import Item, items
 from tracemill.evaluate.sampling import GREEDY, Sampling, item_seed, sampler
 from tracemill.evaluate.scoring import Score, score
@@ -64,7 +64,7 @@ def evaluate_rows(
     rows: Iterable[Row],
     *,
     max_tokens: int,
-    batch_size: int = 16,
+    batch_size: int = BATCH,
     progress: Progress | None = None,
 ) -> list[ItemResult]:
     """Complete and score every turn of `rows` that is worth learning, in their order.
@@ -82,7 +82,7 @@ def evaluate_items(
     asked: Sequence[Item],
     *,
     max_tokens: int,
-    batch_size: int = 16,
+    batch_size: int = BATCH,
     progress: Progress | None = None,
     known: Mapping[str, str] | None = None,
     each: Callable[[str, str], None] | None = None,

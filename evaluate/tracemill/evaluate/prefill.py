@@ -1,27 +1,53 @@
 """Key-value caches for many prompts, each token of each conversation computed once.
 
-In: a model and prompts. Out: for every prompt the cache of all its tokens but the last. The prompts of one
-session are prefixes of each other, and all share a system prompt and tools: only the longest of each family
-is run, after the prefix that all share; the others take slices of its cache. Activate the BLAS first.
+In: a model and prompts. Out: the keys and values of what all prompts begin with, and for every prompt the
+cache of what comes after, without its last token. The prompts of one session are prefixes of each other, and
+all share a system prompt and tools: only the longest of each family is run, after the prefix that all share;
+the others take slices of its cache. Activate the BLAS first.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, cast
+from dataclasses import dataclass
+from typing import Any
 
 import mlx.core as mx
 from mlx_lm.models.cache import ConcatenateKVCache, KVCache, make_prompt_cache
 
+from tracemill.evaluate.shared_prefix import Layer, begin
 from tracemill.train import blas
 from tracemill.train.batches import pad
-from tracemill.train.caches import broadcast
+from tracemill.train.caches import broadcast, state
 from tracemill.train.forward import lane_streams
 
 STEP = 512
 """Tokens of a prompt per forward pass: attention over more at once would need too much memory."""
-AT_ONCE = 2048
-"""Tokens of all prompts that go through the model together."""
+AT_ONCE = 512
+"""Tokens of all prompts that go through the model together: few enough that every core has a group."""
+
+TOGETHER = 2**15
+"""Tokens of prompts whose caches are kept at once: 1.5 GB for SmolLM2-135M in float32."""
+
+
+@dataclass(frozen=True)
+class Prefilled:
+    """What is computed of some prompts."""
+
+    prefix: list[Layer] | None
+    """Of each layer what all rows go on from; None where every row has the whole of its prompt."""
+    rows: list[list[KVCache]]
+    """For each prompt the caches of all layers."""
+
+
+def fitting(prompts: Sequence[Sequence[int]]) -> int:
+    """How many of `prompts`, sorted, have TOGETHER tokens beside what all of these share; at least one."""
+    total = 0
+    for count, prompt in enumerate(prompts):
+        total += len(prompt)
+        if count and total - (count + 1) * _shared([prompts[0], prompt]) > TOGETHER:
+            return count
+    return len(prompts)
 
 
 def can_prefill(model: Any, prompts: Sequence[Sequence[int]]) -> bool:
@@ -30,27 +56,45 @@ def can_prefill(model: Any, prompts: Sequence[Sequence[int]]) -> bool:
     return plain and min(map(len, prompts)) > 1
 
 
-def prefill(model: Any, prompts: Sequence[Sequence[int]]) -> list[list[KVCache]]:
-    """The caches of `prompts`, in their order, each without the prompt's last token; see `can_prefill`."""
-    longest = min(map(len, prompts)) - 1
-    shared = next((i for i in range(longest) if len({prompt[i] for prompt in prompts}) > 1), longest)
-    prefix = _prefix(model, prompts[0][:shared])
+def prefill(model: Any, prompts: Sequence[Sequence[int]], share: bool) -> Prefilled:
+    """The caches of `prompts`, in their order, each without the prompt's last token; see `can_prefill`.
+
+    `share`: within `sharing`, so that rows have only what is their own.
+    """
+    shared = min(_shared(prompts), min(map(len, prompts)) - 1)
+    prefix = _prefix(model, prompts[0][:shared], share)
     covers, covered = _families(prompts)
     streams = lane_streams()
     if len(streams) > 1:
         blas.one_thread()
+    had = shared if share else 0
     caches: dict[int, list[KVCache]] = {}
     groups = _groups([(cover, len(prompts[cover]) - shared) for cover in covers])
     for first in range(0, len(groups), len(streams)):
-        for group, stream in zip(groups[first:], streams, strict=False):
+        at_once = groups[first : first + len(streams)]
+        computed: list[Sequence[ConcatenateKVCache]] = []
+        for group, stream in zip(at_once, streams, strict=False):
             with mx.stream(stream):
-                layers = _run(model, prefix, [prompts[cover][shared:] for cover in group])
-                for row, cover in enumerate(group):
-                    for prompt in covered[cover]:
-                        caches[prompt] = [_slice(layer, row, len(prompts[prompt]) - 1) for layer in layers]
-        mx.eval([layer.state for cache in caches.values() for layer in cache])
+                layers = _caches(model, prefix, len(group), share)
+                _run(model, layers, [prompts[cover][shared:] for cover in group])
+            computed.append(layers)
+        # Before they are sliced: asked for the rows of one group first, MLX computes one group after another.
+        mx.eval([layer.state for layers in computed for layer in layers])
+        for group, layers in zip(at_once, computed, strict=True):
+            for row, cover in enumerate(group):
+                for prompt in covered[cover]:
+                    own = len(prompts[prompt]) - 1 - had
+                    caches[prompt] = [_slice(layer, row, own) for layer in layers]
+                mx.eval([layer.state for prompt in covered[cover] for layer in caches[prompt]])
     blas.adapt_threads()
-    return [caches[prompt] for prompt in range(len(prompts))]
+    return Prefilled(prefix if share else None, [caches[prompt] for prompt in range(len(prompts))])
+
+
+def _shared(prompts: Sequence[Sequence[int]]) -> int:
+    """How many tokens all prompts begin with."""
+    ends = min(prompts, key=list), max(prompts, key=list)  # the two that differ first
+    unlike = (at for at, tokens in enumerate(zip(*ends, strict=False)) if tokens[0] != tokens[1])
+    return next(unlike, min(map(len, ends)))
 
 
 def _families(prompts: Sequence[Sequence[int]]) -> tuple[list[int], dict[int, list[int]]]:
@@ -75,28 +119,40 @@ def _groups(lengths: Sequence[tuple[int, int]]) -> list[list[int]]:
     return groups
 
 
-def _prefix(model: Any, tokens: Sequence[int]) -> list[ConcatenateKVCache] | None:
+def _prefix(model: Any, tokens: Sequence[int], share: bool) -> list[Layer] | None:
     if not tokens:
         return None
-    caches = [ConcatenateKVCache() for _ in model.layers]
+    caches = _caches(model, None, 1, share)
     for start in range(0, len(tokens), STEP):
         model(mx.array([tokens[start : start + STEP]]), cache=caches)
         mx.eval([cache.state for cache in caches])
-    return caches
+    # Not as parts of a larger array, which every product would copy first.
+    layers = [(mx.contiguous(keys), mx.contiguous(values)) for keys, values in map(state, caches)]
+    mx.eval(layers)
+    return layers
 
 
-def _run(
-    model: Any, prefix: list[ConcatenateKVCache] | None, rest: Sequence[Sequence[int]]
-) -> list[ConcatenateKVCache]:
-    caches = broadcast(prefix, len(rest)) if prefix else [ConcatenateKVCache() for _ in model.layers]
+def _caches(
+    model: Any, prefix: Sequence[Layer] | None, count: int, share: bool
+) -> Sequence[ConcatenateKVCache]:
+    """Caches for `count` prompts after `prefix`, which they share or have a copy of."""
+    if share:
+        return begin(model, prefix)
+    caches = [ConcatenateKVCache() for _ in model.layers]
+    for cache, layer in zip(caches, prefix or [], strict=False):
+        cache.state = layer
+    return broadcast(caches, count) if prefix else caches
+
+
+def _run(model: Any, caches: Sequence[ConcatenateKVCache], rest: Sequence[Sequence[int]]) -> None:
     padded = pad(rest)
     for start in range(0, padded.shape[1], STEP):
         model(mx.array(padded[:, start : start + STEP]), cache=caches)
-    return caches
 
 
 def _slice(layer: ConcatenateKVCache, row: int, length: int) -> KVCache:
-    keys, values = cast(tuple[mx.array, mx.array], layer.state)
     cache = KVCache()
-    cache.update_and_fetch(keys[row : row + 1, :, :length], values[row : row + 1, :, :length])
+    if length:  # Copied, so that the others of its group and its padding need not be kept.
+        keys, values = (mx.contiguous(part[row : row + 1, :, :length]) for part in state(layer))
+        cache.state = keys, values, length
     return cache

@@ -23,7 +23,7 @@ from tracemill.curate.chat.codec import decode
 from tracemill.curate.chat.proof import Row
 from tracemill.curate.chat.template import Chat
 from tracemill.evaluate.errors import EvaluationError
-from tracemill.evaluate.generate import Progress, called, load_model
+from tracemill.evaluate.generate import BATCH, Progress, called, load_model
 from tracemill.evaluate.holdout import ItemResult, evaluate_items, prove_rows, scored
 from tracemill.evaluate.items import Item, items
 from tracemill.evaluate.results import known_texts, streaming
@@ -68,7 +68,7 @@ def draw(
     sampling: Sampling,
     *,
     max_tokens: int,
-    batch_size: int = 16,
+    batch_size: int = BATCH,
     progress: Progress | None = None,
 ) -> list[Attempt]:
     """Attempts at the tasks `asked`, which are of `rows`, scored strictly; in the order of the tasks.

@@ -24,7 +24,6 @@ from tracemill.evaluate.statistics import Interval, proportion
 
 ANSWER_TOKENS = 32
 CODE_TOKENS = {"quick": 128, "standard": 192, "full": 384}
-BATCH_SIZE = 32
 
 
 @dataclass(frozen=True)
@@ -158,7 +157,7 @@ def _answers(
                 f"The guard's item {item.id} has {len(prompt)} tokens; the model reads {context}: "
                 "choose a smaller size or a model with a longer context."
             )
-    texts = generate(model, chat, prompts, max_tokens, batch_size=BATCH_SIZE, progress=progress)
+    texts = generate(model, chat, prompts, max_tokens, progress=progress)
     return {item.id: text for item, text in zip(items, texts, strict=True)}
 
 
