@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from tracemill.curate.chat.template import Chat
+from tracemill.evaluate.generate import BATCH
 from tracemill.evaluate.items import Item
 from tracemill.tracer.home import Home
 from tracemill.train import base, blas
@@ -39,8 +40,8 @@ RESULT = HERE / "results" / "generation.md"
 PREFIX_TOKENS = 500
 MAX_TOKENS = 32
 """About the length of a tool call."""
-BATCH = 32
-"""Completions at once in process, and requests at once of Inspect AI."""
+CONNECTIONS = 32
+"""Requests at once of Inspect AI: as many as mlx_lm.server decodes at once."""
 WARM = {"system": "You are brief.", "user": "Hello"}
 
 
@@ -91,7 +92,7 @@ def in_batches(model_path: Path, items: Sequence[dict[str, str]]) -> None:
     chat, model = Chat.load(model_path), load_model(model_path)
     evaluate_items(model, chat, as_items([WARM]), max_tokens=2)
     began = time.perf_counter()
-    found = evaluate_items(model, chat, as_items(items), max_tokens=MAX_TOKENS, batch_size=BATCH)
+    found = evaluate_items(model, chat, as_items(items), max_tokens=MAX_TOKENS)
     seconds = time.perf_counter() - began
     print(json.dumps({"seconds": seconds, "texts": [one.text for one in found]}))
 
@@ -154,9 +155,9 @@ def one_at_a_time(port: int, items: Sequence[dict[str, str]], prompts: Sequence[
 
 
 def by_inspect(python: str, port: int, folder: Path) -> Run:
-    """Every item asked by Inspect AI, BATCH at a time."""
+    """Every item asked by Inspect AI, CONNECTIONS at a time."""
     command = [python, str(HERE / "generation_inspect.py"), str(folder / "items.json")]
-    command += [f"http://127.0.0.1:{port}/v1", str(folder / "logs"), str(MAX_TOKENS), str(BATCH)]
+    command += [f"http://127.0.0.1:{port}/v1", str(folder / "logs"), str(MAX_TOKENS), str(CONNECTIONS)]
     return run_of(command)
 
 
@@ -197,8 +198,8 @@ def report(
         "# Speed of an evaluation",
         "",
         f"{name} in float32, {len(prompts)} prompts of {lengths[0]} to {lengths[-1]} tokens that share",
-        f"the first {shared(prompts)}; greedy, at most {MAX_TOKENS} tokens; {BATCH} at once in process and",
-        "in Inspect AI.",
+        f"the first {shared(prompts)}; greedy, at most {MAX_TOKENS} tokens; {BATCH} at once in process,",
+        f"{CONNECTIONS} in Inspect AI, which is what mlx_lm.server decodes at once.",
         f"{len(ours)} rounds, median (range); in each every way once, in processes of its own, with the same",
         "BLAS under all; loading the model and a first answer are not counted. mlx_lm.server has its prompt",
         "cache, so it reads what prompts share once.",

@@ -59,7 +59,7 @@ def evaluate(
     max_tokens: Annotated[int, typer.Option(min=1, help="Most tokens of a completion.")] = 256,
     batch_size: Annotated[
         int, typer.Option(min=1, help="Completions generated at once; changes the speed alone.")
-    ] = 32,
+    ] = 64,
     samples: Annotated[
         int, typer.Option(min=1, help="Completions of each item, for pass@k and pass^k; needs --temperature.")
     ] = 1,

@@ -44,7 +44,7 @@ def rollouts(
     max_tokens: Annotated[int, typer.Option(min=1, help="Most tokens of an attempt.")] = knobs.MAX_TOKENS,
     batch_size: Annotated[
         int, typer.Option(min=1, help="Attempts made at once; changes the speed alone.")
-    ] = 32,
+    ] = 64,
     as_json: AsJson = False,
 ) -> None:
     """Let a model attempt every tool call of the training rows; write what passes as a data set to train on.
