@@ -40,8 +40,8 @@ RESULT = HERE / "results" / "generation.md"
 PREFIX_TOKENS = 500
 MAX_TOKENS = 32
 """About the length of a tool call."""
-CONNECTIONS = 32
-"""Requests at once of Inspect AI: as many as mlx_lm.server decodes at once."""
+CONNECTIONS = {10: "its default", 32: "what the server decodes at once"}
+"""Requests at once of Inspect AI, and why so many."""
 WARM = {"system": "You are brief.", "user": "Hello"}
 
 
@@ -154,10 +154,10 @@ def one_at_a_time(port: int, items: Sequence[dict[str, str]], prompts: Sequence[
     return Run(seconds, [answer["choices"][0]["message"]["content"] or "" for answer in answers])
 
 
-def by_inspect(python: str, port: int, folder: Path) -> Run:
-    """Every item asked by Inspect AI, CONNECTIONS at a time."""
+def by_inspect(python: str, port: int, folder: Path, connections: int) -> Run:
+    """Every item asked by Inspect AI, `connections` at a time."""
     command = [python, str(HERE / "generation_inspect.py"), str(folder / "items.json")]
-    command += [f"http://127.0.0.1:{port}/v1", str(folder / "logs"), str(MAX_TOKENS), str(CONNECTIONS)]
+    command += [f"http://127.0.0.1:{port}/v1", str(folder / "logs"), str(MAX_TOKENS), str(connections)]
     return run_of(command)
 
 
@@ -198,8 +198,7 @@ def report(
         "# Speed of an evaluation",
         "",
         f"{name} in float32, {len(prompts)} prompts of {lengths[0]} to {lengths[-1]} tokens that share",
-        f"the first {shared(prompts)}; greedy, at most {MAX_TOKENS} tokens; {BATCH} at once in process,",
-        f"{CONNECTIONS} in Inspect AI, which is what mlx_lm.server decodes at once.",
+        f"the first {shared(prompts)}; greedy, at most {MAX_TOKENS} tokens; {BATCH} at once in process.",
         f"{len(ours)} rounds, median (range); in each every way once, in processes of its own, with the same",
         "BLAS under all; loading the model and a first answer are not counted. mlx_lm.server has its prompt",
         "cache, so it reads what prompts share once.",
@@ -253,10 +252,10 @@ def main() -> None:
                 tell(
                     runs, number, "mlx_lm.server, one request at a time", one_at_a_time(port, items, prompts)
                 )
-            if asked.inspect:
+            for connections, why in CONNECTIONS.items() if asked.inspect else ():
                 with served(path, folder / "log") as port:
-                    run = by_inspect(asked.inspect, port, folder)
-                tell(runs, number, "mlx_lm.server, driven by Inspect AI", run)
+                    run = by_inspect(asked.inspect, port, folder, connections)
+                tell(runs, number, f"mlx_lm.server, driven by Inspect AI, {connections} at once ({why})", run)
     inspect = f", inspect-ai {_inspect_version(asked.inspect)}" if asked.inspect else ""
     asked.out.write_text(report(Path(asked.model).name, prompts, runs, inspect, load))
     print(asked.out.read_text())

@@ -19,8 +19,10 @@ from contextlib import contextmanager
 from typing import Any, Self, cast
 
 import mlx.core as mx
+import numpy as np
 from mlx_lm.models.base import create_causal_mask
 from mlx_lm.models.cache import BatchKVCache, ConcatenateKVCache, KVCache, make_prompt_cache
+from numpy.polynomial import Chebyshev, Polynomial
 
 from tracemill.train.caches import state
 
@@ -28,6 +30,11 @@ Layer = tuple[mx.array, mx.array]
 """Keys and values of one layer: (1, key heads, tokens, head size), each an array of its own."""
 LOWEST = -60.0
 """Exponent of the smallest weight, also that of hidden keys: 2**LOWEST of the largest is lost in float32."""
+
+POLYNOMIAL: list[float] = (
+    Chebyshev.interpolate(np.exp2, 5, domain=[-1, 0]).convert(kind=Polynomial, domain=[-1, 1]).coef.tolist()
+)
+"""Of 2**x for x from -1 to 0, the constant first."""
 
 
 class Beginning(ConcatenateKVCache):
@@ -166,7 +173,14 @@ def attend(
 
 
 def _power(exponents: mx.array) -> mx.array:
-    return mx.power(2.0, mx.maximum(exponents, LOWEST))
+    """2 to the power of `exponents`, which are 0 at most, or of LOWEST; within 2e-7."""
+    exponents = mx.maximum(exponents, LOWEST)
+    whole = exponents.astype(mx.int32)
+    part = exponents - whole
+    found: Any = POLYNOMIAL[-1]
+    for coefficient in POLYNOMIAL[-2::-1]:
+        found = found * part + coefficient
+    return found * ((whole + 127) << 23).view(mx.float32)  # a float32 without fraction: its exponent's bits
 
 
 def _attention(plain: Callable[..., mx.array]) -> Callable[..., mx.array]:
