@@ -8,6 +8,7 @@ the others take slices of its cache. Activate the BLAS first.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -23,8 +24,8 @@ from tracemill.train.forward import lane_streams
 
 STEP = 512
 """Tokens of a prompt per forward pass: attention over more at once would need too much memory."""
-AT_ONCE = 512
-"""Tokens of all prompts that go through the model together: few enough that every core has a group."""
+AT_ONCE = 1024
+"""Tokens of all prompts that go through the model together."""
 
 TOGETHER = 2**15
 """Tokens of prompts whose caches are kept at once: 1.5 GB for SmolLM2-135M in float32."""
@@ -69,7 +70,7 @@ def prefill(model: Any, prompts: Sequence[Sequence[int]], share: bool) -> Prefil
         blas.one_thread()
     had = shared if share else 0
     caches: dict[int, list[KVCache]] = {}
-    groups = _groups([(cover, len(prompts[cover]) - shared) for cover in covers])
+    groups = _groups([(cover, len(prompts[cover]) - shared) for cover in covers], len(streams))
     for first in range(0, len(groups), len(streams)):
         at_once = groups[first : first + len(streams)]
         computed: list[Sequence[ConcatenateKVCache]] = []
@@ -109,14 +110,16 @@ def _families(prompts: Sequence[Sequence[int]]) -> tuple[list[int], dict[int, li
     return sorted(covered, key=lambda i: len(prompts[i])), covered
 
 
-def _groups(lengths: Sequence[tuple[int, int]]) -> list[list[int]]:
-    """The prompts of (prompt, length), shortest first, in groups of at most AT_ONCE tokens, or one prompt."""
-    groups: list[list[int]] = []
+def _groups(lengths: Sequence[tuple[int, int]], lanes: int) -> list[list[int]]:
+    """The prompts of (prompt, length), shortest first, in groups of some AT_ONCE tokens, alike for lanes."""
+    total = sum(length for _, length in lengths)
+    count = lanes * math.ceil(total / (lanes * AT_ONCE))
+    groups: list[list[int]] = [[] for _ in range(count)]
+    before = 0
     for prompt, length in lengths:
-        if not groups or (len(groups[-1]) + 1) * length > AT_ONCE:
-            groups.append([])
-        groups[-1].append(prompt)
-    return groups
+        groups[before * count // total].append(prompt)
+        before += length
+    return [group for group in groups if group]
 
 
 def _prefix(model: Any, tokens: Sequence[int], share: bool) -> list[Layer] | None:
