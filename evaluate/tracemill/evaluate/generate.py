@@ -8,7 +8,8 @@ cache. MLX is imported inside the functions, because the BLAS must be activated 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -118,8 +119,9 @@ def _complete(
     context = context_length(model)
     room = [min(max_tokens, context - len(prompt)) if context else max_tokens for prompt in asked]
     drawn = [samplers[i] for i in order] if samplers else None
-    for position, tokens in _completions(model, chat, asked, room, batch_size, drawn):
-        finished(order[position], tokens)
+    with closing(_completions(model, chat, asked, room, batch_size, drawn)) as completions:
+        for position, tokens in completions:
+            finished(order[position], tokens)
 
 
 def _completions(
@@ -129,7 +131,7 @@ def _completions(
     room: list[int],
     batch_size: int,
     samplers: list[Sampler] | None,
-) -> Iterator[tuple[int, list[int]]]:
+) -> Generator[tuple[int, list[int]]]:
     """The number of each prompt and the tokens of its completion, as soon as it is finished."""
     from tracemill.evaluate.decode import decode
     from tracemill.evaluate.prefill import can_prefill, prefill
