@@ -25,7 +25,7 @@ Sampler = Callable[[mx.array], mx.array]
 def decode(
     model: Any,
     filled: Prefilled,
-    last: Sequence[Sequence[int]],
+    last: Sequence[int],
     room: Sequence[int],
     stops: Collection[int],
     together: int,
@@ -33,7 +33,7 @@ def decode(
 ) -> Iterator[tuple[int, list[int]]]:
     """The number of each prompt and its completion, as soon as it ends; at most `together` at once.
 
-    `last` has of each prompt the one token that is not in its cache. A completion ends with one of `stops`,
+    `last` is the last token of each prompt, which is not in its cache. A completion ends with one of `stops`,
     which it contains, or after as many tokens as `room` has for it.
     """
     waiting = deque(range(len(last)))
@@ -46,7 +46,7 @@ def decode(
         if waiting and 4 * free >= together:  # To join copies the caches of all: not for every place.
             joining = [waiting.popleft() for _ in range(min(free, len(waiting)))]
             caches = _joined(caches if active else [], _merged(filled, joining))
-            active, tokens = active + joining, tokens + [last[prompt][0] for prompt in joining]
+            active, tokens = active + joining, tokens + [last[prompt] for prompt in joining]
         logits = model(mx.array(tokens)[:, None], cache=caches)[:, -1]
         tokens = _chosen(logits, [samplers[prompt] for prompt in active] if samplers else None)
         for prompt, token in zip(active, tokens, strict=True):

@@ -8,7 +8,7 @@ cache. MLX is imported inside the functions, because the BLAS must be activated 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,9 @@ Progress = Callable[[str, int, int], None]
 Sampler = Callable[[Any], Any]
 """Log probabilities of the next token, an MLX array of (1, vocabulary), to the token drawn."""
 BATCH = 64
-"""Completions at once: 15% faster than half as many on the CPU, for their weights are read half as often."""
+"""Completions at once: 15% faster than half as many on the CPU, for the weights are read half as often."""
+PREFILLED = 16
+"""Whole prompts that go through a model at once, which needs memory for the attention of all."""
 
 
 def called(progress: Progress | None, what: str) -> Progress | None:
@@ -85,87 +87,104 @@ def generate(
     """
     from tracemill.evaluate.prefill import fitting
 
+    if not prompts:
+        return []
+    complete = _way(model, prompts)
     # Neighbours in lexicographic order share the most, so families of prompts stay together.
     order = sorted(range(len(prompts)), key=lambda i: list(prompts[i]))
     texts: dict[int, str] = {}
-
-    def finished(position: int, tokens: Sequence[int]) -> None:
-        texts[position] = chat.text(tokens)
-        if each:
-            each(position, texts[position])
-        if progress:
-            progress("generating", len(texts), len(prompts))
-
     while order:
-        count = fitting([prompts[i] for i in order])
-        some, order = order[:count], order[count:]
-        chosen = {i: samplers[i] for i in some} if samplers else None
-        _complete(model, chat, {i: prompts[i] for i in some}, max_tokens, batch_size, finished, chosen)
+        count = fitting([list(prompts[i]) for i in order], share=complete is _sharing)
+        # Completions in order of prompt length, so that little of a batch is padding.
+        some, order = sorted(order[:count], key=lambda i: len(prompts[i])), order[count:]
+        asked = [list(prompts[i]) for i in some]
+        drawn = [samplers[i] for i in some] if samplers else None
+        room = [_room(model, prompt, max_tokens) for prompt in asked]
+        with closing(complete(model, chat, asked, room, batch_size, drawn)) as completions:
+            for position, tokens in completions:
+                text = texts[some[position]] = chat.text(tokens)
+                if each:
+                    each(some[position], text)
+                if progress:
+                    progress("generating", len(texts), len(prompts))
     return [texts[position] for position in range(len(prompts))]
 
 
-def _complete(
-    model: Any,
-    chat: Chat,
-    prompts: Mapping[int, Sequence[int]],
-    max_tokens: int,
-    batch_size: int,
-    finished: Callable[[int, Sequence[int]], None],
-    samplers: Mapping[int, Sampler] | None = None,
-) -> None:
-    # Completions in order of prompt length, so that little of a batch is padding.
-    order = sorted(prompts, key=lambda i: len(prompts[i]))
-    asked = [list(prompts[i]) for i in order]
+def _room(model: Any, prompt: Sequence[int], max_tokens: int) -> int:
+    """How many tokens a completion can have; ValueError for none."""
     context = context_length(model)
-    room = [min(max_tokens, context - len(prompt)) if context else max_tokens for prompt in asked]
-    drawn = [samplers[i] for i in order] if samplers else None
-    with closing(_completions(model, chat, asked, room, batch_size, drawn)) as completions:
-        for position, tokens in completions:
-            finished(order[position], tokens)
+    room = min(max_tokens, context - len(prompt)) if context else max_tokens
+    if room < 1:
+        raise ValueError(
+            f"A prompt of {len(prompt)} tokens and {max_tokens} more leave no room to complete it."
+        )
+    return room
 
 
-def _completions(
+Completions = Generator[tuple[int, list[int]]]
+"""The number of each prompt and the tokens of its completion, as soon as it is finished."""
+
+
+def _way(model: Any, prompts: Sequence[Sequence[int]]) -> Callable[..., Completions]:
+    """The fastest way to complete `prompts` that is right for `model`."""
+    from tracemill.evaluate.prefill import can_prefill
+    from tracemill.evaluate.shared_prefix import can_share
+
+    if not can_prefill(model, prompts):
+        return _by_mlx_lm
+    return _sharing if can_share(model) else _copying
+
+
+def _sharing(
     model: Any,
     chat: Chat,
     prompts: list[list[int]],
     room: list[int],
     batch_size: int,
     samplers: list[Sampler] | None,
-) -> Generator[tuple[int, list[int]]]:
-    """The number of each prompt and the tokens of its completion, as soon as it is finished."""
+) -> Completions:
     from tracemill.evaluate.decode import decode
-    from tracemill.evaluate.prefill import can_prefill, prefill
-    from tracemill.evaluate.shared_prefix import can_share, sharing
+    from tracemill.evaluate.prefill import prefill
+    from tracemill.evaluate.shared_prefix import sharing
 
+    with sharing(model):
+        filled = prefill(model, prompts, share=True)
+        last = [prompt[-1] for prompt in prompts]
+        yield from decode(model, filled, last, room, chat.stop_tokens, batch_size, samplers)
+
+
+def _copying(
+    model: Any,
+    chat: Chat,
+    prompts: list[list[int]],
+    room: list[int],
+    batch_size: int,
+    samplers: list[Sampler] | None,
+) -> Completions:
+    from tracemill.evaluate.prefill import prefill
+
+    caches = prefill(model, prompts, share=False).rows
     last = [prompt[-1:] for prompt in prompts]
-    if not can_prefill(model, prompts):
-        yield from _by_mlx_lm(model, chat, prompts, None, room, batch_size, samplers)
-    elif not can_share(model):
-        caches = prefill(model, prompts, share=False).rows
-        yield from _by_mlx_lm(model, chat, last, caches, room, batch_size, samplers)
-    else:
-        with sharing(model):
-            filled = prefill(model, prompts, share=True)
-            yield from decode(model, filled, last, room, chat.stop_tokens, batch_size, samplers)
+    yield from _by_mlx_lm(model, chat, last, room, batch_size, samplers, caches)
 
 
 def _by_mlx_lm(
     model: Any,
     chat: Chat,
     prompts: list[list[int]],
-    caches: list[list[Any]] | None,
     room: list[int],
     batch_size: int,
     samplers: list[Sampler] | None,
-) -> Iterator[tuple[int, list[int]]]:
-    """As `_completions`, with caches of any kind."""
+    caches: list[list[Any]] | None = None,
+) -> Completions:
+    """With caches of any kind; where `caches` has some of a prompt already, `prompts` has the rest."""
     from mlx_lm.generate import BatchGenerator
 
     generator = BatchGenerator(
         model,
         stop_tokens=[[token] for token in sorted(chat.stop_tokens)],
         completion_batch_size=batch_size,
-        prefill_batch_size=batch_size,
+        prefill_batch_size=min(batch_size, PREFILLED),
     )
     uids = generator.insert(prompts, room, caches=caches, samplers=samplers)
     position = {uid: number for number, uid in enumerate(uids)}

@@ -25,10 +25,11 @@ from tracemill.train.forward import lane_streams
 STEP = 512
 """Tokens of a prompt per forward pass: attention over more at once would need too much memory."""
 AT_ONCE = 1024
-"""Tokens of all prompts that go through the model together."""
-
+"""Tokens of all prompts, with their padding, that go through the model together."""
 TOGETHER = 2**15
 """Tokens of prompts whose caches are kept at once: 1.5 GB for SmolLM2-135M in float32."""
+WORTH = 2**11
+"""Tokens that are computed in the time that more prompts in a batch save."""
 
 
 @dataclass(frozen=True)
@@ -41,12 +42,20 @@ class Prefilled:
     """For each prompt the caches of all layers."""
 
 
-def fitting(prompts: Sequence[Sequence[int]]) -> int:
-    """How many of `prompts`, sorted, have TOGETHER tokens beside what all of these share; at least one."""
-    total = 0
+def fitting(prompts: Sequence[Sequence[int]], share: bool) -> int:
+    """How many of `prompts`, sorted, are best completed together; at least one.
+
+    Their caches have at most TOGETHER tokens, those that all begin with counted once where they `share` them,
+    and none makes the others compute more than WORTH tokens that they had in common.
+    """
+    total, shared, families = 0, len(prompts[0]), 0
     for count, prompt in enumerate(prompts):
         total += len(prompt)
-        if count and total - (count + 1) * _shared([prompts[0], prompt]) > TOGETHER:
+        if count and prompt[: len(prompts[count - 1])] != prompts[count - 1]:
+            families += 1
+        before, shared = shared, _shared([prompts[0], prompt])
+        kept = total - (count * shared if share else 0)
+        if count and (kept > TOGETHER or (families - 1) * (before - shared) > WORTH):
             return count
     return len(prompts)
 
@@ -111,15 +120,18 @@ def _families(prompts: Sequence[Sequence[int]]) -> tuple[list[int], dict[int, li
 
 
 def _groups(lengths: Sequence[tuple[int, int]], lanes: int) -> list[list[int]]:
-    """The prompts of (prompt, length), shortest first, in groups of some AT_ONCE tokens, alike for lanes."""
+    """The prompts of (prompt, length), shortest first, in groups of AT_ONCE tokens or of one prompt.
+
+    All are about as large, and as many as the lanes ask for, so that no lane waits for another.
+    """
     total = sum(length for _, length in lengths)
-    count = lanes * math.ceil(total / (lanes * AT_ONCE))
-    groups: list[list[int]] = [[] for _ in range(count)]
-    before = 0
+    most = math.ceil(total / (lanes * math.ceil(total / (lanes * AT_ONCE))))
+    groups: list[list[int]] = []
     for prompt, length in lengths:
-        groups[before * count // total].append(prompt)
-        before += length
-    return [group for group in groups if group]
+        if not groups or len(groups[-1]) * length >= most:
+            groups.append([])
+        groups[-1].append(prompt)
+    return groups
 
 
 def _prefix(model: Any, tokens: Sequence[int], share: bool) -> list[Layer] | None:

@@ -66,7 +66,7 @@ def item_seed(seed: int, name: str) -> int:
 
 
 def sampler(temperature: float, seed: int) -> Callable[[Any], Any]:
-    """What draws the tokens of one completion, for mlx-lm's batch generator: log probabilities to tokens.
+    """What draws the tokens of one completion, log probabilities to tokens.
 
     Its random numbers are its own, so they are the same whatever else is in the batch.
     """

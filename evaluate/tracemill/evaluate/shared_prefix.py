@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 import sys
+import threading
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from typing import Any, Self, cast
@@ -35,6 +36,7 @@ POLYNOMIAL: list[float] = (
     Chebyshev.interpolate(np.exp2, 5, domain=[-1, 0]).convert(kind=Polynomial, domain=[-1, 1]).coef.tolist()
 )
 """Of 2**x for x from -1 to 0, the constant first."""
+_REPLACING = threading.RLock()
 
 
 class Beginning(ConcatenateKVCache):
@@ -88,18 +90,21 @@ def _refuse_window(window_size: int | None = None) -> None:
 
 
 def can_share(model: Any) -> bool:
-    """Whether `model`, of plain caches, runs on the CPU and attends in the way that `sharing` replaces."""
+    """Whether `model`, of plain caches, runs on the CPU and attends in the way that `sharing` replaces.
+
+    Models of 16 bits do not: two ways to compute their logits differ by more than the probe allows.
+    """
     if mx.default_device() != mx.Device(mx.cpu):
         return False
     first, last = mx.array([[1, 2]]), mx.array([[3], [4]])
-    plain = model(mx.concatenate([mx.repeat(first, 2, axis=0), last], axis=1))[:, -1]
     try:
+        plain = model(mx.concatenate([mx.repeat(first, 2, axis=0), last], axis=1))[:, -1]
         with sharing(model):
             before = begin(model)
             model(first, cache=before)
             after = [Rows.after(state(cache), [KVCache(), KVCache()]) for cache in before]
             shared = model(last, cache=after)[:, -1]
-    except (AttributeError, TypeError, ValueError):  # another kind of cache, mask or model
+    except (AttributeError, LookupError, RuntimeError, TypeError, ValueError):  # another cache, mask or model
         return False
     return bool(mx.allclose(plain, shared, rtol=1e-3, atol=1e-3).item())
 
@@ -111,23 +116,30 @@ def begin(model: Any, prefix: Sequence[Layer] | None = None) -> list[Beginning]:
 
 @contextmanager
 def sharing(model: Any) -> Generator[None]:
-    """Within, layers of `model` attend to the prefix of their `Rows`, and exponentials are the fast ones."""
-    modules = {sys.modules[type(module).__module__] for module in model.modules()}
+    """Within, layers of `model` attend to the prefix of their caches, and exponentials are the fast ones.
+
+    One thread at a time: what is replaced is a name in mlx-lm's modules, which all models of a kind share.
+    """
+    modules = {sys.modules.get(type(module).__module__) for module in model.modules()} - {None}
     makers: dict[str, Callable[[Any], Any]] = {
         "scaled_dot_product_attention": _attention,
         "swiglu": _swiglu,
     }
     # mlx-lm's models call both by the name they imported them under.
-    before = [
-        (module, name, vars(module)[name]) for module in modules for name in makers if name in vars(module)
-    ]
-    for module, name, plain in before:
-        setattr(module, name, makers[name](plain))
-    try:
-        yield
-    finally:
+    with _REPLACING:
+        before = [
+            (module, name, vars(module)[name])
+            for module in modules
+            for name in makers
+            if name in vars(module)
+        ]
         for module, name, plain in before:
-            setattr(module, name, plain)
+            setattr(module, name, makers[name](plain))
+        try:
+            yield
+        finally:
+            for module, name, plain in before:
+                setattr(module, name, plain)
 
 
 def attend(
@@ -151,8 +163,7 @@ def attend(
     def apart(all_rows: mx.array) -> mx.array:
         return all_rows.reshape(key_heads, rows, lines, -1).swapaxes(0, 1)
 
-    asked = queries.astype(mx.float32) * (scale * math.log2(math.e))
-    asked = asked.reshape(rows, key_heads, lines, -1)
+    asked = (queries * (scale * math.log2(math.e))).reshape(rows, key_heads, lines, -1)
     own = asked @ keys.swapaxes(2, 3)
     if mask is not None:
         hidden = mx.where(mask[:, :, None] if mask.ndim == 4 else mask, 0.0, -1e9)
@@ -167,7 +178,7 @@ def attend(
         weights, on_shared = _power(own - top), _power(shared - together(top))
         total = weights.sum(-1, keepdims=True) + apart(on_shared.sum(-1, keepdims=True))
         found = (weights @ values + apart(on_shared @ prefix[1][0])) / total
-    return found.reshape(rows, heads, length, -1).astype(queries.dtype)
+    return found.reshape(rows, heads, length, -1)
 
 
 def _power(exponents: mx.array) -> mx.array:
@@ -198,6 +209,6 @@ def _swiglu(plain: Callable[..., mx.array]) -> Callable[..., mx.array]:
     def swiglu(gate: mx.array, x: mx.array) -> mx.array:
         if gate.dtype != mx.float32:
             return plain(gate, x)
-        return gate * x / (1.0 + mx.power(2.0, gate * -math.log2(math.e)))
+        return gate / (1.0 + mx.power(2.0, gate * -math.log2(math.e))) * x
 
     return swiglu
