@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -97,10 +98,14 @@ def generate(
         count = fitting([list(prompts[i]) for i in order], share=complete is _sharing)
         # Completions in order of prompt length, so that little of a batch is padding.
         some, order = sorted(order[:count], key=lambda i: len(prompts[i])), order[count:]
-        asked = [list(prompts[i]) for i in some]
-        drawn = [samplers[i] for i in some] if samplers else None
-        room = [_room(model, prompt, max_tokens) for prompt in asked]
-        with closing(complete(model, chat, asked, room, batch_size, drawn)) as completions:
+        asked = _Asked(
+            [list(prompts[i]) for i in some],
+            [_room(model, prompts[i], max_tokens) for i in some],
+            chat.stop_tokens,
+            batch_size,
+            [samplers[i] for i in some] if samplers else None,
+        )
+        with closing(complete(model, asked)) as completions:
             for position, tokens in completions:
                 text = texts[some[position]] = chat.text(tokens)
                 if each:
@@ -121,6 +126,19 @@ def _room(model: Any, prompt: Sequence[int], max_tokens: int) -> int:
     return room
 
 
+@dataclass(frozen=True)
+class _Asked:
+    """Prompts that are completed together."""
+
+    prompts: list[list[int]]
+    room: list[int]
+    """How many tokens each completion can have."""
+    stops: frozenset[int]
+    """Tokens that end one."""
+    batch_size: int
+    samplers: list[Sampler] | None
+
+
 Completions = Generator[tuple[int, list[int]]]
 """The number of each prompt and the tokens of its completion, as soon as it is finished."""
 
@@ -135,58 +153,35 @@ def _way(model: Any, prompts: Sequence[Sequence[int]]) -> Callable[..., Completi
     return _sharing if can_share(model) else _copying
 
 
-def _sharing(
-    model: Any,
-    chat: Chat,
-    prompts: list[list[int]],
-    room: list[int],
-    batch_size: int,
-    samplers: list[Sampler] | None,
-) -> Completions:
+def _sharing(model: Any, asked: _Asked) -> Completions:
     from tracemill.evaluate.decode import decode
     from tracemill.evaluate.prefill import prefill
     from tracemill.evaluate.shared_prefix import sharing
 
     with sharing(model):
-        filled = prefill(model, prompts, share=True)
-        last = [prompt[-1] for prompt in prompts]
-        yield from decode(model, filled, last, room, chat.stop_tokens, batch_size, samplers)
+        filled = prefill(model, asked.prompts, share=True)
+        last = [prompt[-1] for prompt in asked.prompts]
+        yield from decode(model, filled, last, asked.room, asked.stops, asked.batch_size, asked.samplers)
 
 
-def _copying(
-    model: Any,
-    chat: Chat,
-    prompts: list[list[int]],
-    room: list[int],
-    batch_size: int,
-    samplers: list[Sampler] | None,
-) -> Completions:
+def _copying(model: Any, asked: _Asked) -> Completions:
     from tracemill.evaluate.prefill import prefill
 
-    caches = prefill(model, prompts, share=False).rows
-    last = [prompt[-1:] for prompt in prompts]
-    yield from _by_mlx_lm(model, chat, last, room, batch_size, samplers, caches)
+    return _by_mlx_lm(model, asked, prefill(model, asked.prompts, share=False).rows)
 
 
-def _by_mlx_lm(
-    model: Any,
-    chat: Chat,
-    prompts: list[list[int]],
-    room: list[int],
-    batch_size: int,
-    samplers: list[Sampler] | None,
-    caches: list[list[Any]] | None = None,
-) -> Completions:
-    """With caches of any kind; where `caches` has some of a prompt already, `prompts` has the rest."""
+def _by_mlx_lm(model: Any, asked: _Asked, caches: list[list[Any]] | None = None) -> Completions:
+    """With caches of any kind; `caches` have all but the last token of each prompt."""
     from mlx_lm.generate import BatchGenerator
 
     generator = BatchGenerator(
         model,
-        stop_tokens=[[token] for token in sorted(chat.stop_tokens)],
-        completion_batch_size=batch_size,
-        prefill_batch_size=min(batch_size, PREFILLED),
+        stop_tokens=[[token] for token in sorted(asked.stops)],
+        completion_batch_size=asked.batch_size,
+        prefill_batch_size=min(asked.batch_size, PREFILLED),
     )
-    uids = generator.insert(prompts, room, caches=caches, samplers=samplers)
+    rest = [prompt[-1:] for prompt in asked.prompts] if caches else asked.prompts
+    uids = generator.insert(rest, asked.room, caches=caches, samplers=asked.samplers)
     position = {uid: number for number, uid in enumerate(uids)}
     tokens: dict[int, list[int]] = {uid: [] for uid in uids}
     while responses := generator.next_generated():
