@@ -26,7 +26,8 @@ def copying(migrated: Path) -> Callable[[duckdb.DuckDBPyConnection], bool]:
             "SELECT database_name, path FROM duckdb_databases() WHERE database_name = current_database()"
         ).fetchone()
         name, path = cast("tuple[str, str | None]", found)
-        if path is None or version_of(connection):
+        # What a process that was killed left to be done is no empty warehouse.
+        if path is None or version_of(connection) or Path(f"{path}.wal").exists():
             return migrate(connection)
         if not migrated.exists():
             _make(migrated)
