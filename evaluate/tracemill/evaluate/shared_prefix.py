@@ -4,7 +4,7 @@ In: an mlx-lm model, the keys and values of the tokens that its rows share, and 
 Out: the model's own logits, within float tolerance. In mlx-lm's batches each row has its copy of a shared
 prompt, so every head of every row is a product of one line with many keys; here the lines of all rows make
 one matrix (as in Hydragen, arXiv 2402.05099). Exponentials, which cost MLX's x86 build more than the
-products do (it calls the C library for each step of its polynomial), are powers of two, which cost a third.
+products do (it calls the C library for each step of its polynomial), are powers of two at a fifth of that.
 
 This is for MLX on the CPU: a GPU has one kernel for all of attention. Importing this module imports MLX:
 activate the BLAS first.
