@@ -12,7 +12,7 @@ import mlx.core as mx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from mlx_lm.models import llama
+from mlx_lm.models import gemma2, llama
 from mlx_lm.models.base import create_causal_mask, scaled_dot_product_attention
 
 from greedy import TEXTS, one_by_one, prompts_of
@@ -109,6 +109,20 @@ def test_a_model_that_sees_the_last_tokens_only_has_its_own_caches(model: Any, c
     found = generate(windowed, chat, prompts, 8)
     assert found == [one_by_one(windowed, chat, prompt, 8) for prompt in prompts]
     assert found != generate(model, chat, prompts, 8)
+
+
+@pytest.mark.parametrize("key_heads", [2, 4])
+def test_a_model_that_mlx_lm_cannot_batch_goes_one_by_one(model: Any, chat: Chat, key_heads: int) -> None:
+    size = {"hidden_size": 32, "num_hidden_layers": 2, "intermediate_size": 64, "head_dim": 8}
+    heads = {"num_attention_heads": 2 * key_heads, "num_key_value_heads": key_heads}
+    mx.random.seed(0)
+    gemma = gemma2.Model(
+        gemma2.ModelArgs("gemma2", rms_norm_eps=1e-5, vocab_size=model.args.vocab_size, **size, **heads)
+    )
+    assert not prefill.can_batch(gemma)
+    assert prefill.can_batch(model)
+    prompts = prompts_of(chat, TEXTS)
+    assert generate(gemma, chat, prompts, 6) == [one_by_one(gemma, chat, prompt, 6) for prompt in prompts]
 
 
 def test_completions_join_as_others_end(model: Any, chat: Chat, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -174,11 +174,14 @@ def _by_mlx_lm(model: Any, asked: _Asked, caches: list[list[Any]] | None = None)
     """With caches of any kind; `caches` have all but the last token of each prompt."""
     from mlx_lm.generate import BatchGenerator
 
+    from tracemill.evaluate.prefill import can_batch
+
+    together = asked.batch_size if can_batch(model) else 1
     generator = BatchGenerator(
         model,
         stop_tokens=[[token] for token in sorted(asked.stops)],
-        completion_batch_size=asked.batch_size,
-        prefill_batch_size=min(asked.batch_size, PREFILLED),
+        completion_batch_size=together,
+        prefill_batch_size=min(together, PREFILLED),
     )
     rest = [prompt[-1:] for prompt in asked.prompts] if caches else asked.prompts
     uids = generator.insert(rest, asked.room, caches=caches, samplers=asked.samplers)

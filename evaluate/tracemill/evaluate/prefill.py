@@ -66,6 +66,24 @@ def can_prefill(model: Any, prompts: Sequence[Sequence[int]]) -> bool:
     return plain and min(map(len, prompts)) > 1
 
 
+def can_batch(model: Any) -> bool:
+    """Whether mlx-lm computes prompts of unlike lengths together as it does alone, rounding aside.
+
+    Some models cannot: Gemma 2 lays the mask of a batch on heads instead of rows.
+    """
+    long, short = make_prompt_cache(model), make_prompt_cache(model)
+    last = mx.array([[4], [5]])
+    try:
+        model(mx.array([[1, 2, 3]]), cache=long)
+        model(mx.array([[2]]), cache=short)
+        rows = [one.merge([one, other]) for one, other in zip(long, short, strict=True)]
+        batch = model(last, cache=rows)
+        alone = mx.concatenate([model(last[:1], cache=long), model(last[1:], cache=short)])
+    except (AttributeError, LookupError, TypeError, ValueError):
+        return False
+    return bool((mx.abs(batch - alone).max() <= 0.05 * mx.abs(alone).max()).item())
+
+
 def prefill(model: Any, prompts: Sequence[Sequence[int]], share: bool) -> Prefilled:
     """The caches of `prompts`, in their order, each without the prompt's last token; see `can_prefill`.
 
