@@ -11,15 +11,14 @@ at once. Importing this module imports MLX: activate the BLAS first.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, cast
 
 import mlx.core as mx
 
+from tracemill.evaluate.generate import Completions, Sampler
 from tracemill.evaluate.prefill import Prefilled
 from tracemill.evaluate.shared_prefix import Rows
-
-Sampler = Callable[[mx.array], mx.array]
 
 
 def decode(
@@ -30,7 +29,7 @@ def decode(
     stops: Collection[int],
     together: int,
     samplers: Sequence[Sampler] | None = None,
-) -> Iterator[tuple[int, list[int]]]:
+) -> Completions:
     """The number of each prompt and its completion, as soon as it ends; at most `together` at once.
 
     `last` is the last token of each prompt, which is not in its cache. A completion ends with one of `stops`,

@@ -22,6 +22,8 @@ from tracemill.train.base import BaseModel
 Progress = Callable[[str, int, int], None]
 Sampler = Callable[[Any], Any]
 """Log probabilities of the next token, an MLX array of (1, vocabulary), to the token drawn."""
+Completions = Generator[tuple[int, list[int]]]
+"""The number of each prompt and the tokens of its completion, as soon as it is finished."""
 BATCH = 64
 """Completions at once: 15% faster than half as many on the CPU, for the weights are read half as often."""
 PREFILLED = 16
@@ -86,20 +88,23 @@ def generate(
     of `prompts`; progress counts finished completions, and `each` gets the number of its prompt and the text
     of each as it is finished.
     """
-    from tracemill.evaluate.prefill import fitting
+    from tracemill.evaluate.prefill import can_batch, fitting
 
     if not prompts:
         return []
     complete = _way(model, prompts)
+    if complete is not _sharing and not can_batch(model):
+        batch_size = 1
+    tokenized = [list(prompt) for prompt in prompts]
     # Neighbours in lexicographic order share the most, so families of prompts stay together.
-    order = sorted(range(len(prompts)), key=lambda i: list(prompts[i]))
+    order = sorted(range(len(prompts)), key=tokenized.__getitem__)
     texts: dict[int, str] = {}
     while order:
-        count = fitting([list(prompts[i]) for i in order], share=complete is _sharing)
+        count = fitting([tokenized[i] for i in order], share=complete is _sharing)
         # Completions in order of prompt length, so that little of a batch is padding.
         some, order = sorted(order[:count], key=lambda i: len(prompts[i])), order[count:]
         asked = _Asked(
-            [list(prompts[i]) for i in some],
+            [tokenized[i] for i in some],
             [_room(model, prompts[i], max_tokens) for i in some],
             chat.stop_tokens,
             batch_size,
@@ -139,10 +144,6 @@ class _Asked:
     samplers: list[Sampler] | None
 
 
-Completions = Generator[tuple[int, list[int]]]
-"""The number of each prompt and the tokens of its completion, as soon as it is finished."""
-
-
 def _way(model: Any, prompts: Sequence[Sequence[int]]) -> Callable[..., Completions]:
     """The fastest way to complete `prompts` that is right for `model`."""
     from tracemill.evaluate.prefill import can_prefill
@@ -174,14 +175,11 @@ def _by_mlx_lm(model: Any, asked: _Asked, caches: list[list[Any]] | None = None)
     """With caches of any kind; `caches` have all but the last token of each prompt."""
     from mlx_lm.generate import BatchGenerator
 
-    from tracemill.evaluate.prefill import can_batch
-
-    together = asked.batch_size if can_batch(model) else 1
     generator = BatchGenerator(
         model,
         stop_tokens=[[token] for token in sorted(asked.stops)],
-        completion_batch_size=together,
-        prefill_batch_size=min(together, PREFILLED),
+        completion_batch_size=asked.batch_size,
+        prefill_batch_size=min(asked.batch_size, PREFILLED),
     )
     rest = [prompt[-1:] for prompt in asked.prompts] if caches else asked.prompts
     uids = generator.insert(rest, asked.room, caches=caches, samplers=asked.samplers)

@@ -182,7 +182,7 @@ def attend(
 
 
 def _power(exponents: mx.array) -> mx.array:
-    """2 to the power of `exponents`, which are 0 at most, or of LOWEST; within 2e-7."""
+    """2 to the power of `exponents`, which are 0 at most, or of LOWEST; within 3e-7 of it."""
     exponents = mx.maximum(exponents, LOWEST)
     whole = exponents.astype(mx.int32)
     part = exponents - whole
