@@ -30,6 +30,14 @@ def test_every_subcommand_has_help_and_an_example(tracemill: Run, name: str, exa
     assert [word for word in words if word.startswith("--") and word not in ended.out] == []
 
 
+@pytest.mark.parametrize(
+    ("name", "tables"), [("filter", ("rewrites", "steps", "format")), ("split", ("split",))]
+)
+def test_help_names_the_tables_of_a_recipe(tracemill: Run, name: str, tables: tuple[str, ...]) -> None:
+    said = tracemill("dataset", name, "--help").out
+    assert [table for table in tables if f"[{table}]" not in said] == []
+
+
 def test_the_group_names_its_subcommands(tracemill: Run) -> None:
     ended = tracemill("dataset", "--help")
     assert ended.code == 0

@@ -27,8 +27,8 @@ def filter_rows(
     recipe: Annotated[
         str | None,
         typer.Option(
-            help="Recipe whose [rewrites], [steps] and [format] to apply: its name, or the path of a .toml "
-            "file. Its sources, splits, order, replay and pairs are not used."
+            help=r"Recipe whose \[rewrites], \[steps] and \[format] to apply: its name, or the path of a "
+            ".toml file. Its sources, splits, order, replay and pairs are not used."
         ),
     ] = None,
     model: Model = None,

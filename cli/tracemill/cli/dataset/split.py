@@ -16,7 +16,8 @@ def split(
     data: Data,
     to: To,
     recipe: Annotated[
-        str | None, typer.Option(help="Recipe whose [split] to take: its name, or the path of a .toml file.")
+        str | None,
+        typer.Option(help=r"Recipe whose \[split] to take: its name, or the path of a .toml file."),
     ] = None,
     valid: Annotated[float | None, typer.Option(min=0, max=1, help="Share held out in valid (0.1).")] = None,
     test: Annotated[float | None, typer.Option(min=0, max=1, help="Share held out in test (0.1).")] = None,
